@@ -1,0 +1,269 @@
+//! Wasm types as the artifact stores them, and how each is passed in machine code.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A Wasm value type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ValType {
+    /// 32-bit integer.
+    I32,
+    /// 64-bit integer.
+    I64,
+    /// 32-bit IEEE 754 float.
+    F32,
+    /// 64-bit IEEE 754 float.
+    F64,
+    /// Nullable reference to a function.
+    FuncRef,
+    /// Nullable reference to a host object.
+    ExternRef,
+}
+
+impl ValType {
+    /// Whether values of this type are references.
+    pub const fn is_ref(self) -> bool {
+        matches!(self, Self::FuncRef | Self::ExternRef)
+    }
+
+    /// How the value travels in machine code.
+    pub const fn abi(self) -> AbiType {
+        match self {
+            Self::I32 => AbiType::I32,
+            Self::I64 | Self::FuncRef | Self::ExternRef => AbiType::I64,
+            Self::F32 => AbiType::F32,
+            Self::F64 => AbiType::F64,
+        }
+    }
+}
+
+impl fmt::Display for ValType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::I32 => "i32",
+            Self::I64 => "i64",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+            Self::FuncRef => "funcref",
+            Self::ExternRef => "externref",
+        })
+    }
+}
+
+/// The machine-level class of a value: references are pointers or handles in an `i64`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum AbiType {
+    /// Low half of an integer register; the upper half is undefined.
+    I32,
+    /// An integer register.
+    I64,
+    /// Low 32 bits of a vector register.
+    F32,
+    /// Low 64 bits of a vector register.
+    F64,
+}
+
+impl AbiType {
+    /// Whether the value travels in an integer register.
+    pub const fn is_int(self) -> bool {
+        matches!(self, Self::I32 | Self::I64)
+    }
+}
+
+/// The type of a function.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct FuncType {
+    /// Parameter types, in order.
+    pub params: Vec<ValType>,
+    /// Result types, in order.
+    pub results: Vec<ValType>,
+}
+
+impl FuncType {
+    /// Makes a function type.
+    pub fn new(
+        params: impl IntoIterator<Item = ValType>,
+        results: impl IntoIterator<Item = ValType>,
+    ) -> Self {
+        Self {
+            params: params.into_iter().collect(),
+            results: results.into_iter().collect(),
+        }
+    }
+
+    /// The machine-level signature.
+    pub fn abi(&self) -> AbiSig {
+        AbiSig {
+            params: self.params.iter().map(|t| t.abi()).collect(),
+            results: self.results.iter().map(|t| t.abi()).collect(),
+        }
+    }
+}
+
+impl fmt::Display for FuncType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, types: &[ValType]| {
+            f.write_str("(")?;
+            for (i, ty) in types.iter().enumerate() {
+                write!(f, "{}{ty}", if i == 0 { "" } else { ", " })?;
+            }
+            f.write_str(")")
+        };
+        list(f, &self.params)?;
+        f.write_str(" -> ")?;
+        list(f, &self.results)
+    }
+}
+
+/// A signature as machine code sees it. Trampolines are made per `AbiSig`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct AbiSig {
+    /// Parameters, without the context.
+    pub params: Vec<AbiType>,
+    /// Results.
+    pub results: Vec<AbiType>,
+}
+
+/// Integer arguments that a host function can take in registers, beside its two context arguments.
+pub const HOST_INT_REGS: usize = 4;
+/// Float arguments that a host function can take in registers.
+pub const HOST_FLOAT_REGS: usize = 8;
+
+impl AbiSig {
+    /// Whether a host function of this signature is called with all arguments in registers and at
+    /// most one result. Only then do the guest's convention and the host's agree, so that one
+    /// trampoline in assembly serves every such signature; all others pass an array.
+    pub fn fits_registers(&self) -> bool {
+        let ints = self.params.iter().filter(|p| p.is_int()).count();
+        let floats = self.params.len() - ints;
+        ints <= HOST_INT_REGS && floats <= HOST_FLOAT_REGS && self.results.len() <= 1
+    }
+
+    /// Slots of the argument array that carries arguments in and results out.
+    pub fn array_slots(&self) -> usize {
+        self.params.len().max(self.results.len())
+    }
+}
+
+/// Bytes of one slot of an argument array; wide enough for a 128-bit vector.
+pub const ARRAY_SLOT_LEN: u32 = 16;
+
+/// The type of a memory. Units are Wasm pages of 64 KiB.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct MemoryType {
+    /// Pages at the start.
+    pub min: u64,
+    /// Pages at most; `None` where the module sets no bound.
+    pub max: Option<u64>,
+}
+
+/// Bytes of a Wasm page.
+pub const WASM_PAGE_LEN: u64 = 65536;
+/// Pages that a 32-bit memory can have.
+pub const MAX_MEMORY32_PAGES: u64 = 65536;
+
+/// The type of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct TableType {
+    /// Type of the elements.
+    pub elem: ValType,
+    /// Elements at the start.
+    pub min: u64,
+    /// Elements at most; `None` where the module sets no bound.
+    pub max: Option<u64>,
+}
+
+/// The type of a global.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct GlobalType {
+    /// Type of the value.
+    pub ty: ValType,
+    /// Whether the guest may change it.
+    pub mutable: bool,
+}
+
+/// The type of an import or export.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ExternType {
+    /// A function.
+    Func(FuncType),
+    /// A table.
+    Table(TableType),
+    /// A memory.
+    Memory(MemoryType),
+    /// A global.
+    Global(GlobalType),
+}
+
+impl ExternType {
+    /// The kind in words.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Func(_) => "function",
+            Self::Table(_) => "table",
+            Self::Memory(_) => "memory",
+            Self::Global(_) => "global",
+        }
+    }
+}
+
+impl fmt::Display for ExternType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let max = |f: &mut fmt::Formatter<'_>, max: Option<u64>| match max {
+            Some(max) => write!(f, "{max}"),
+            None => f.write_str("any"),
+        };
+        match self {
+            Self::Func(ty) => write!(f, "function {ty}"),
+            Self::Table(ty) => {
+                write!(f, "table of {} with {} to ", ty.elem, ty.min)?;
+                max(f, ty.max)?;
+                f.write_str(" elements")
+            }
+            Self::Memory(ty) => {
+                write!(f, "memory of {} to ", ty.min)?;
+                max(f, ty.max)?;
+                f.write_str(" pages")
+            }
+            Self::Global(ty) => {
+                write!(
+                    f,
+                    "{} global of type {}",
+                    if ty.mutable { "mutable" } else { "constant" },
+                    ty.ty
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_integers_and_eight_floats_fit_registers() {
+        let sig = |ints: usize, floats: usize, results: usize| {
+            FuncType::new(
+                std::iter::repeat_n(ValType::I64, ints)
+                    .chain(std::iter::repeat_n(ValType::F32, floats)),
+                std::iter::repeat_n(ValType::ExternRef, results),
+            )
+            .abi()
+        };
+        assert!(sig(4, 8, 1).fits_registers());
+        assert!(!sig(5, 0, 0).fits_registers());
+        assert!(!sig(0, 9, 0).fits_registers());
+        assert!(!sig(0, 0, 2).fits_registers());
+        assert_eq!(sig(1, 1, 3).array_slots(), 3);
+    }
+
+    #[test]
+    fn types_read_as_in_the_text_format() {
+        let ty = FuncType::new([ValType::I32, ValType::F64], [ValType::FuncRef]);
+        assert_eq!(ty.to_string(), "(i32, f64) -> (funcref)");
+    }
+}

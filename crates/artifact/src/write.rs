@@ -1,0 +1,213 @@
+//! Metadata and code to an ELF file.
+
+use object::write::{Object, SectionId, StandardSegment, Symbol, SymbolSection};
+use object::{
+    Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
+};
+
+use crate::contract::traps::TrapCode;
+use crate::error::Error;
+use crate::header::{self, Identity};
+use crate::module::{CodeRange, ModuleInfo};
+use crate::pcmap;
+
+/// Alignment of sections that are mapped.
+pub const SECTION_PAGE_LEN: u64 = 4096;
+
+/// Names of the sections.
+pub(crate) mod names {
+    pub(crate) const TEXT: &str = ".text";
+    pub(crate) const EH_FRAME: &str = ".eh_frame";
+    pub(crate) const IMAGE: &str = ".selvedge.image";
+    pub(crate) const DATA: &str = ".selvedge.data";
+    pub(crate) const TABLES: &str = ".selvedge.tables";
+    pub(crate) const TRAPS: &str = ".selvedge.traps";
+    pub(crate) const ADDRMAP: &str = ".selvedge.addrmap";
+    pub(crate) const NAMES: &str = ".selvedge.names";
+    pub(crate) const META: &str = ".selvedge.meta";
+    pub(crate) const HEADER: &str = ".selvedge.header";
+}
+
+/// A symbol of the text.
+#[derive(Clone, Debug)]
+pub struct CodeSymbol {
+    /// Its name.
+    pub name: String,
+    /// What it names.
+    pub range: CodeRange,
+}
+
+/// The parts of an artifact.
+#[derive(Clone, Debug)]
+pub struct Parts<'a> {
+    /// Who made the code, for what.
+    pub identity: &'a Identity,
+    /// Everything but the code.
+    pub info: &'a ModuleInfo,
+    /// The code, all references inside it resolved.
+    pub text: &'a [u8],
+    /// Unwind tables whose code addresses are relative to their own place, the tables being placed
+    /// at [`eh_frame_distance`] bytes behind the start of the text. Empty if there are none.
+    pub eh_frame: &'a [u8],
+    /// Pages of memory images.
+    pub image: &'a [u8],
+    /// Bytes of data segments that are not in the image.
+    pub data: &'a [u8],
+    /// Initial table entries, 8 bytes each.
+    pub tables: &'a [u8],
+    /// Code offsets that may trap, rising.
+    pub traps: &'a [(u32, TrapCode)],
+    /// Code offsets and the Wasm offsets they come from, rising.
+    pub addresses: &'a [(u32, u32)],
+    /// Function names by function index, rising.
+    pub func_names: &'a [(u32, String)],
+    /// Symbols for debuggers and profilers.
+    pub symbols: &'a [CodeSymbol],
+}
+
+/// Bytes from the start of the text to the start of the unwind tables.
+pub fn eh_frame_distance(text_len: usize) -> u64 {
+    (text_len.max(1) as u64).next_multiple_of(SECTION_PAGE_LEN)
+}
+
+/// An artifact that this process has just compiled, and may load without doubt of its origin.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    bytes: Vec<u8>,
+}
+
+impl Compiled {
+    /// The artifact's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The artifact's bytes.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Writes an artifact. The parts come from the compiler: who calls this with other code vouches for it.
+pub fn write(parts: &Parts<'_>) -> Result<Compiled, Error> {
+    for (part, len) in [("code", parts.text.len()), ("data", parts.data.len())] {
+        if len > i32::MAX as usize {
+            return Err(Error::TooLarge {
+                part,
+                len: len as u64,
+                max: i32::MAX as u64,
+            });
+        }
+    }
+    let header = header::encode(parts.identity)?;
+    let meta = postcard::to_stdvec(parts.info).map_err(Error::Encode)?;
+    let func_names = postcard::to_stdvec(parts.func_names).map_err(Error::Encode)?;
+
+    let mut file = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+    let text = add(
+        &mut file,
+        names::TEXT,
+        SectionKind::Text,
+        parts.text,
+        SECTION_PAGE_LEN,
+    );
+    add(
+        &mut file,
+        names::EH_FRAME,
+        SectionKind::ReadOnlyData,
+        parts.eh_frame,
+        SECTION_PAGE_LEN,
+    );
+    add(
+        &mut file,
+        names::IMAGE,
+        SectionKind::ReadOnlyData,
+        parts.image,
+        SECTION_PAGE_LEN,
+    );
+    add(
+        &mut file,
+        names::DATA,
+        SectionKind::ReadOnlyData,
+        parts.data,
+        16,
+    );
+    add(
+        &mut file,
+        names::TABLES,
+        SectionKind::ReadOnlyData,
+        parts.tables,
+        16,
+    );
+    let traps = pcmap::encode_traps(parts.traps);
+    add(
+        &mut file,
+        names::TRAPS,
+        SectionKind::ReadOnlyData,
+        &traps,
+        16,
+    );
+    let addresses = pcmap::encode_addresses(parts.addresses);
+    add(
+        &mut file,
+        names::ADDRMAP,
+        SectionKind::ReadOnlyData,
+        &addresses,
+        16,
+    );
+    add(
+        &mut file,
+        names::NAMES,
+        SectionKind::ReadOnlyData,
+        &func_names,
+        16,
+    );
+    add(&mut file, names::META, SectionKind::ReadOnlyData, &meta, 16);
+    add(
+        &mut file,
+        names::HEADER,
+        SectionKind::ReadOnlyData,
+        &header,
+        16,
+    );
+    for symbol in parts.symbols {
+        file.add_symbol(Symbol {
+            name: symbol.name.clone().into_bytes(),
+            value: symbol.range.offset.into(),
+            size: symbol.range.len.into(),
+            kind: SymbolKind::Text,
+            scope: SymbolScope::Compilation,
+            weak: false,
+            section: SymbolSection::Section(text),
+            flags: SymbolFlags::None,
+        });
+    }
+    let mut bytes = file.write().map_err(|e| Error::Elf(e.to_string()))?;
+    // The header is found again by its magic at the place that the section table says.
+    let at = crate::read::header_range(&bytes)?.start;
+    header::seal(&mut bytes, at, header.len());
+    Ok(Compiled { bytes })
+}
+
+fn add(
+    file: &mut Object<'_>,
+    name: &str,
+    kind: SectionKind,
+    bytes: &[u8],
+    align: u64,
+) -> SectionId {
+    let segment = match kind {
+        SectionKind::Text => StandardSegment::Text,
+        _ => StandardSegment::Data,
+    };
+    let segment = file.segment_name(segment).to_vec();
+    let id = file.add_section(segment, name.as_bytes().to_vec(), kind);
+    // One byte keeps an empty section at its place: writers drop alignment of empty ones.
+    let bytes = if bytes.is_empty() && align == SECTION_PAGE_LEN {
+        &[0]
+    } else {
+        bytes
+    };
+    file.append_section_data(id, bytes, align);
+    id
+}
