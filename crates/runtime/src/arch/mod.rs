@@ -1,0 +1,21 @@
+//! Room R1: the processor. Chooses the architecture and lists what each must give.
+//!
+//! An architecture gives `enter` (host to guest), `leave` (where a trap or a termination continues
+//! on the host's stack), `guest_to_host` (the one trampoline through which a guest calls the host)
+//! and `regs` (registers of an interrupted thread). Nothing else in the crate knows registers.
+#![allow(unsafe_code, reason = "room R1, SAFETY.md")]
+
+pub(crate) mod regs;
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::{cpu_has, enter, guest_to_host, leave, stack_pointer};
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!(
+    "selvedge-runtime supports x86-64 only so far; see ARCHITECTURE.md for what a port needs"
+);
+
+/// Target name of artifacts for this build.
+pub(crate) const TARGET: &str = "x86_64-linux";

@@ -1,0 +1,190 @@
+//! Room R1, x86-64: entering the guest, leaving it, and calling the host from it.
+//!
+//! The guest's calling convention (Cranelift's `tail`) passes arguments in the registers of the
+//! System V convention and keeps the same registers across calls: rbx, rbp, r12 to r15. So a guest
+//! frame and a host frame can call each other with nothing but a change of stack between them.
+//!
+//! ```text
+//!  host stack                         guest stack
+//!  | frames of the embedder |         | stack top          | <- guest sp given to enter
+//!  | return address         |         | return into enter  |
+//!  | rbp                    |         | frames of guest    |
+//!  | rbx r12 r13 r14 r15    |         | return address     |
+//!  | outer host_sp          | <-+     | rbp                | <- last_wasm_exit_fp, rbp during a hostcall
+//!  +------------------------+   |     +--------------------+
+//!  | limits, padding        |   host_sp
+//!  | frames of hostcall     |
+//! ```
+#![allow(unsafe_code, reason = "room R1, SAFETY.md")]
+
+use core::arch::{asm, naked_asm};
+use core::mem::offset_of;
+
+use selvedge_artifact::vmfields::vm_context_header;
+use selvedge_artifact::vmoffsets::VMOffsets;
+
+use crate::vm::context::{ArraySlot, VMFuncRef, VMRuntimeLimits};
+
+const LIMITS: i32 = VMOffsets::header(vm_context_header::OFFSETS.limits);
+const INSTANCE: i32 = VMOffsets::header(vm_context_header::OFFSETS.instance);
+
+/// Enters the guest: publishes the host's stack in `limits`, switches to the guest's stack and calls
+/// `trampoline(vmctx, body, args)` in the guest's convention. Returns 0 when the guest returns and 1
+/// when it was left through [`leave`] or by a request.
+///
+/// # Safety
+///
+/// - `limits` is the live `VMRuntimeLimits` that the context at `vmctx` points to.
+/// - `trampoline` is the host-to-guest trampoline of the signature of `body`, both in registered code.
+/// - `args` has as many slots as that signature needs, typed as it says.
+/// - `guest_sp` is the 16-byte aligned top of free space on a guest stack that no other frame uses.
+/// - An `Activation` for that stack is published on this thread.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn enter(
+    limits: *const VMRuntimeLimits,
+    vmctx: usize,
+    trampoline: usize,
+    body: usize,
+    args: *mut ArraySlot,
+    guest_sp: usize,
+) -> u64 {
+    // In: rdi limits, rsi vmctx, rdx trampoline, rcx body, r8 args, r9 guest sp.
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "push qword ptr [rdi + {host_sp}]",
+        "mov [rdi + {host_sp}], rsp",
+        "mov [rdi + {entry_sp}], r9",
+        "mov rbx, rdi", // kept by the guest: the way back finds limits here
+        "mov rdi, rsi",
+        "mov rsi, rcx",
+        "mov rcx, rdx",
+        "mov rdx, r8",
+        "mov rsp, r9",
+        "call rcx",
+        "mov rsp, [rbx + {host_sp}]",
+        "xor eax, eax",
+        "pop qword ptr [rbx + {host_sp}]",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        host_sp = const offset_of!(VMRuntimeLimits, host_sp),
+        entry_sp = const offset_of!(VMRuntimeLimits, last_wasm_entry_sp),
+    )
+}
+
+/// Leaves the guest for good: the tail of [`enter`], with result 1. Not called: the signal handler
+/// makes an interrupted guest continue here. In: rbx is `limits`; no other register matters.
+///
+/// # Safety
+///
+/// - rbx points to the limits of the innermost activation of this thread.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn leave() {
+    naked_asm!(
+        "mov rsp, [rbx + {host_sp}]",
+        "mov eax, 1",
+        "pop qword ptr [rbx + {host_sp}]",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        host_sp = const offset_of!(VMRuntimeLimits, host_sp),
+    )
+}
+
+/// Calls the host from the guest: `guest_to_host(VMFuncRef, caller's vmctx, arguments...)` saves the
+/// guest's place in the limits, switches to the host's stack, and calls the body of the `VMFuncRef`
+/// as `body(VMFuncRef, instance, arguments...)`. All arguments are in registers, at most one result
+/// is. On the way back it tests the request word, and leaves the guest if a request is there.
+///
+/// # Safety
+///
+/// Called by generated code only, on a guest stack, with a `VMFuncRef` of a host function.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn guest_to_host() {
+    // In: rdi VMFuncRef, rsi vmctx, rdx rcx r8 r9 and xmm0 to xmm7 arguments. Out: rax or xmm0.
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "mov r11, [rbp + 8]",
+        "mov r10, [rsi + {limits}]",
+        "mov rsi, [rsi + {instance}]",
+        "mov [r10 + {exit_fp}], rbp",
+        "mov [r10 + {exit_pc}], r11",
+        "mov rsp, [r10 + {host_sp}]",
+        "sub rsp, 16",
+        "mov [rsp], r10",
+        "call qword ptr [rdi + {body}]",
+        "mov r10, [rsp]",
+        "cmp qword ptr [r10 + {request}], 0",
+        "jne 2f",
+        "mov rsp, rbp", // kept by the host function
+        "pop rbp",
+        "ret",
+        "2:",
+        "mov rbx, r10",
+        "jmp {leave}",
+        limits = const LIMITS,
+        instance = const INSTANCE,
+        exit_fp = const offset_of!(VMRuntimeLimits, last_wasm_exit_fp),
+        exit_pc = const offset_of!(VMRuntimeLimits, last_wasm_exit_pc),
+        host_sp = const offset_of!(VMRuntimeLimits, host_sp),
+        request = const offset_of!(VMRuntimeLimits, request),
+        body = const offset_of!(VMFuncRef, body),
+        leave = sym leave,
+    )
+}
+
+/// The stack pointer of the caller, about.
+pub(crate) fn stack_pointer() -> usize {
+    let sp: usize;
+    // SAFETY: reads a register and touches nothing else.
+    unsafe { asm!("mov {}, rsp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    sp
+}
+
+/// Whether this processor has a feature, by the name that artifacts use.
+pub(crate) fn cpu_has(feature: &str) -> bool {
+    macro_rules! table {
+        ($($name:literal => $detect:tt,)*) => {
+            match feature {
+                $($name => std::arch::is_x86_feature_detected!($detect),)*
+                _ => false,
+            }
+        };
+    }
+    table! {
+        "has_sse3" => "sse3",
+        "has_ssse3" => "ssse3",
+        "has_cmpxchg16b" => "cmpxchg16b",
+        "has_sse41" => "sse4.1",
+        "has_sse42" => "sse4.2",
+        "has_avx" => "avx",
+        "has_avx2" => "avx2",
+        "has_fma" => "fma",
+        "has_popcnt" => "popcnt",
+        "has_bmi1" => "bmi1",
+        "has_bmi2" => "bmi2",
+        "has_lzcnt" => "lzcnt",
+        "has_avx512bitalg" => "avx512bitalg",
+        "has_avx512dq" => "avx512dq",
+        "has_avx512f" => "avx512f",
+        "has_avx512vbmi" => "avx512vbmi",
+        "has_avx512vl" => "avx512vl",
+        "has_avx512vnni" => "avx512vnni",
+        "has_avx_vnni" => "avxvnni",
+    }
+}

@@ -1,0 +1,106 @@
+//! The engine: what loaded modules share. Cheap to clone, usable from any thread.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use selvedge_artifact::header::Accepts;
+use selvedge_artifact::tunables::Tunables;
+use selvedge_artifact::types::FuncType;
+
+use crate::arch;
+use crate::error::Error;
+use crate::vm::on_signal;
+
+/// Settings and registries shared by the modules, regions and instances made with it.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    tunables: Tunables,
+    types: Mutex<HashMap<FuncType, u32>>,
+}
+
+impl Engine {
+    /// Makes an engine and, the first time in a process, installs the trap handler.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if the handler can't be installed.
+    pub fn new() -> Result<Self, Error> {
+        on_signal::install()?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                tunables: Tunables::default(),
+                types: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Takes the trap handler out of the process and puts back who was there before it; false, and
+    /// nothing is changed, if somebody has put a handler on top of ours. From then on a guest that
+    /// traps is a fault of the process, until an engine is made again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if the system refuses.
+    pub fn remove_trap_handler() -> Result<bool, Error> {
+        on_signal::uninstall()
+    }
+
+    /// What generated code may assume of this engine.
+    pub fn tunables(&self) -> &Tunables {
+        &self.shared.tunables
+    }
+
+    /// Whether two handles name the same engine.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// What artifacts this engine accepts.
+    pub(crate) fn accepts(&self) -> Accepts<'_> {
+        Accepts {
+            target: arch::TARGET,
+            has_feature: arch::cpu_has,
+            tunables: &self.shared.tunables,
+        }
+    }
+
+    /// Numbers of types: equal types of all modules share one, so that a call across modules
+    /// compares two integers.
+    pub(crate) fn type_ids(&self, types: &[FuncType]) -> Box<[u32]> {
+        // A thread that panicked here left the map whole: entries are added in one step.
+        let mut known = self
+            .shared
+            .types
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        types
+            .iter()
+            .map(|ty| {
+                let next = known.len() as u32;
+                *known.entry(ty.clone()).or_insert(next)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use selvedge_artifact::types::ValType;
+
+    #[test]
+    fn equal_types_have_one_number() {
+        let engine = Engine::new().unwrap();
+        let a = FuncType::new([ValType::I32], []);
+        let b = FuncType::new([], [ValType::I32]);
+        let first = engine.type_ids(&[a.clone(), b.clone(), a.clone()]);
+        assert_eq!(first[0], first[2]);
+        assert_ne!(first[0], first[1]);
+        assert_eq!(*engine.type_ids(&[b]), [first[1]]);
+    }
+}

@@ -1,0 +1,246 @@
+//! The decision in the signal handler, as a pure function over plain facts.
+//!
+//! A fault is the guest's only if everything about it says so: this thread runs a guest, the pc is in
+//! loaded code, the stack pointer is in the guest's stack, and the address is one that guest code can
+//! reach and be refused (R-6 of the design notes on traps). Everything else is the host's own fault
+//! and goes to whoever handled such faults before.
+
+use selvedge_artifact::traps::TrapCode;
+
+/// What kind of signal it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// SIGSEGV or SIGBUS.
+    Access,
+    /// SIGFPE.
+    Arithmetic,
+    /// SIGILL.
+    Illegal,
+}
+
+/// Where a faulting address lies, as far as the running guest is concerned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// In the low guard of the guest's stack.
+    StackGuard,
+    /// In the reservation of a memory, at this offset.
+    Memory {
+        /// Bytes from the memory's base.
+        offset: u64,
+    },
+    /// Elsewhere.
+    Elsewhere,
+    /// The kernel gave no address.
+    Unknown,
+}
+
+/// The facts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    /// The signal.
+    pub(crate) kind: Kind,
+    /// This thread has an activation.
+    pub(crate) running: bool,
+    /// The pc is in loaded code.
+    pub(crate) in_code: bool,
+    /// The stack pointer is in the activation's stack or its low guard.
+    pub(crate) on_guest_stack: bool,
+    /// Bytes between the stack pointer and the end of the stack, negative in the guard.
+    pub(crate) stack_left: isize,
+    /// What the trap table says of the pc.
+    pub(crate) table: Option<TrapCode>,
+    /// Where the address lies.
+    pub(crate) place: Place,
+}
+
+/// The decision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Decision {
+    /// Not a guest's fault.
+    Forward,
+    /// The guest traps.
+    Trap {
+        /// Why.
+        code: TrapCode,
+        /// Offset in a memory, for an access outside it.
+        memory_offset: Option<u64>,
+    },
+}
+
+/// A signal that could not be delivered because the guest's stack had no room for its frame arrives as
+/// a fault without address; this much room is always enough for a frame with the vector state of
+/// AVX-512 and AMX.
+const SIGNAL_FRAME_ROOM: isize = 16 << 10;
+
+/// Decides.
+pub(crate) fn classify(facts: &Facts) -> Decision {
+    if !(facts.running && facts.in_code && facts.on_guest_stack) {
+        return Decision::Forward;
+    }
+    let trap = |code| Decision::Trap {
+        code,
+        memory_offset: None,
+    };
+    match (facts.kind, facts.place, facts.table) {
+        // Any instruction may touch the guard first: a push, a call, a spill. No table entry is needed.
+        (Kind::Access, Place::StackGuard, _) => trap(TrapCode::StackOverflow),
+        (Kind::Access, Place::Memory { offset }, Some(code @ TrapCode::HeapOutOfBounds)) => {
+            Decision::Trap {
+                code,
+                memory_offset: Some(offset),
+            }
+        }
+        (Kind::Access, Place::Unknown, _) if facts.stack_left < SIGNAL_FRAME_ROOM => {
+            trap(TrapCode::StackOverflow)
+        }
+        (Kind::Access, ..) => Decision::Forward,
+        (
+            Kind::Arithmetic,
+            _,
+            Some(code @ (TrapCode::IntegerDivisionByZero | TrapCode::IntegerOverflow)),
+        ) => trap(code),
+        (Kind::Arithmetic, ..) => Decision::Forward,
+        (Kind::Illegal, _, Some(code)) => trap(code),
+        (Kind::Illegal, _, None) => Decision::Forward,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GUEST: Facts = Facts {
+        kind: Kind::Access,
+        running: true,
+        in_code: true,
+        on_guest_stack: true,
+        stack_left: 100_000,
+        table: None,
+        place: Place::Elsewhere,
+    };
+
+    #[test]
+    fn the_table_of_decisions() {
+        use TrapCode as T;
+        let trap = |code| Decision::Trap {
+            code,
+            memory_offset: None,
+        };
+        let oob = Decision::Trap {
+            code: T::HeapOutOfBounds,
+            memory_offset: Some(70_000),
+        };
+        let memory = Place::Memory { offset: 70_000 };
+        let cases = [
+            (
+                "access to a memory with an entry",
+                Kind::Access,
+                memory,
+                Some(T::HeapOutOfBounds),
+                oob,
+            ),
+            (
+                "access to a memory without",
+                Kind::Access,
+                memory,
+                None,
+                Decision::Forward,
+            ),
+            (
+                "access to a memory, other entry",
+                Kind::Access,
+                memory,
+                Some(T::Unreachable),
+                Decision::Forward,
+            ),
+            (
+                "stack guard",
+                Kind::Access,
+                Place::StackGuard,
+                None,
+                trap(T::StackOverflow),
+            ),
+            (
+                "elsewhere with an entry",
+                Kind::Access,
+                Place::Elsewhere,
+                Some(T::HeapOutOfBounds),
+                Decision::Forward,
+            ),
+            (
+                "no address, room left",
+                Kind::Access,
+                Place::Unknown,
+                None,
+                Decision::Forward,
+            ),
+            (
+                "division",
+                Kind::Arithmetic,
+                Place::Unknown,
+                Some(T::IntegerOverflow),
+                trap(T::IntegerOverflow),
+            ),
+            (
+                "division without entry",
+                Kind::Arithmetic,
+                Place::Unknown,
+                None,
+                Decision::Forward,
+            ),
+            (
+                "ud2",
+                Kind::Illegal,
+                Place::Unknown,
+                Some(T::Unreachable),
+                trap(T::Unreachable),
+            ),
+            (
+                "illegal instruction without entry",
+                Kind::Illegal,
+                Place::Unknown,
+                None,
+                Decision::Forward,
+            ),
+        ];
+        for (name, kind, place, table, expected) in cases {
+            let facts = Facts {
+                kind,
+                place,
+                table,
+                ..GUEST
+            };
+            assert_eq!(classify(&facts), expected, "{name}");
+            for outside in [
+                Facts {
+                    running: false,
+                    ..facts
+                },
+                Facts {
+                    in_code: false,
+                    ..facts
+                },
+                Facts {
+                    on_guest_stack: false,
+                    ..facts
+                },
+            ] {
+                assert_eq!(classify(&outside), Decision::Forward, "{name}, {outside:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_signal_near_the_end_of_the_stack_is_an_overflow() {
+        let facts = Facts {
+            place: Place::Unknown,
+            stack_left: 200,
+            ..GUEST
+        };
+        let expected = Decision::Trap {
+            code: TrapCode::StackOverflow,
+            memory_offset: None,
+        };
+        assert_eq!(classify(&facts), expected);
+    }
+}

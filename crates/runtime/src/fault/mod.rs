@@ -1,0 +1,4 @@
+//! What went wrong in a guest: the decision in the signal handler, and what the embedder is told.
+
+pub(crate) mod classify;
+pub(crate) mod details;

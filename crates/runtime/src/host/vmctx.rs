@@ -1,0 +1,178 @@
+//! What a host function sees of the guest that calls it.
+
+use std::any::Any;
+use std::cell::{Ref, RefMut};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use selvedge_artifact::types::ValType;
+
+use crate::error::Error;
+use crate::host::error::{HostError, TerminationDetails};
+use crate::instance::record::Record;
+use crate::value::{References, Val, check_types};
+use crate::vm::context::ArraySlot;
+use crate::vm::memory::{Borrow, BorrowMut};
+
+/// The calling guest, for the time of one hostcall.
+pub struct Vmctx<'a> {
+    caller: &'a Record,
+}
+
+impl<'a> Vmctx<'a> {
+    pub(crate) fn new(caller: &'a Record) -> Self {
+        Self { caller }
+    }
+
+    /// The bytes of the caller's memory 0.
+    ///
+    /// # Errors
+    ///
+    /// If the module has no memory, or if it is borrowed mutably already.
+    pub fn heap(&self) -> Result<HeapRef<'_>, HostError> {
+        let owner = self.caller.memory0().ok_or_else(no_memory)?;
+        let memory = owner.own_memory().ok_or_else(no_memory)?;
+        memory.borrow().map(HeapRef).ok_or_else(borrowed)
+    }
+
+    /// The bytes of the caller's memory 0, to be written.
+    ///
+    /// # Errors
+    ///
+    /// If the module has no memory, or if it is borrowed already.
+    pub fn heap_mut(&self) -> Result<HeapRefMut<'_>, HostError> {
+        let owner = self.caller.memory0().ok_or_else(no_memory)?;
+        let memory = owner.own_memory().ok_or_else(no_memory)?;
+        memory.borrow_mut().map(HeapRefMut).ok_or_else(borrowed)
+    }
+
+    /// Grows the caller's memory 0 by a number of Wasm pages; the former count of pages.
+    ///
+    /// # Errors
+    ///
+    /// If the module has no memory, if it is borrowed, or if its maximum or the region's limit stands
+    /// against it.
+    pub fn grow_memory(&self, additional_pages: u32) -> Result<u32, HostError> {
+        let owner = self.caller.memory0().ok_or_else(no_memory)?;
+        Ok(owner.grow_memory_checked(additional_pages)?)
+    }
+
+    /// An embedder context of this type.
+    ///
+    /// # Errors
+    ///
+    /// If the instance has none, or if it is borrowed mutably already.
+    pub fn embed_ctx<T: Any>(&self) -> Result<Ref<'_, T>, HostError> {
+        let cell = self.caller.store().embed_cell::<T>().ok_or_else(no_ctx)?;
+        let borrowed = cell.try_borrow().map_err(|_| ctx_borrowed())?;
+        Ref::filter_map(borrowed, |ctx| ctx.downcast_ref()).map_err(|_| no_ctx())
+    }
+
+    /// An embedder context of this type, to be changed.
+    ///
+    /// # Errors
+    ///
+    /// If the instance has none, or if it is borrowed already.
+    pub fn embed_ctx_mut<T: Any>(&self) -> Result<RefMut<'_, T>, HostError> {
+        let cell = self.caller.store().embed_cell::<T>().ok_or_else(no_ctx)?;
+        let borrowed = cell.try_borrow_mut().map_err(|_| ctx_borrowed())?;
+        RefMut::filter_map(borrowed, |ctx| ctx.downcast_mut()).map_err(|_| no_ctx())
+    }
+
+    /// Calls an exported function of the calling module, and through it the guest again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::run`](crate::Instance::run). A fault in the inner call is an error here; the
+    /// outer call can go on or pass it up.
+    pub fn call_export(&self, name: &str, args: &[Val]) -> Result<Vec<Val>, Error> {
+        self.caller.call_export(name, args)
+    }
+
+    /// Calls a function that the guest passed as a reference.
+    ///
+    /// # Errors
+    ///
+    /// As [`Vmctx::call_export`]; [`Error::ForeignReference`] if it is of another instance.
+    pub fn call_func(&self, func: crate::Func, args: &[Val]) -> Result<Vec<Val>, Error> {
+        self.caller.store().call_func(func, args)
+    }
+
+    pub(crate) fn vals_from_slots(&self, slots: &[ArraySlot], types: &[ValType]) -> Vec<Val> {
+        let store = self.caller.store();
+        slots
+            .iter()
+            .zip(types)
+            .map(|(&slot, &ty)| store.val_from_slot(slot, ty))
+            .collect()
+    }
+
+    pub(crate) fn vals_to_slots(
+        &self,
+        vals: &[Val],
+        types: &[ValType],
+        slots: &mut [ArraySlot],
+    ) -> Result<(), HostError> {
+        check_types("the host function returns", vals, types)?;
+        for (slot, val) in slots.iter_mut().zip(vals) {
+            *slot = self.caller.store().val_to_slot(val)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Vmctx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vmctx")
+            .field("module", &self.caller.module().name())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cold]
+fn no_memory() -> HostError {
+    HostError::new("the calling module has no memory")
+}
+
+#[cold]
+fn borrowed() -> HostError {
+    HostError::Terminate(TerminationDetails::BorrowError("the guest's memory"))
+}
+
+#[cold]
+fn no_ctx() -> HostError {
+    HostError::Terminate(TerminationDetails::CtxNotFound)
+}
+
+#[cold]
+fn ctx_borrowed() -> HostError {
+    HostError::Terminate(TerminationDetails::BorrowError("an embedder context"))
+}
+
+/// The bytes of a guest's memory, borrowed: while it lives the guest neither runs nor grows.
+#[derive(Debug)]
+pub struct HeapRef<'a>(pub(crate) Borrow<'a>);
+
+impl Deref for HeapRef<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+/// The bytes of a guest's memory, borrowed to be written.
+#[derive(Debug)]
+pub struct HeapRefMut<'a>(pub(crate) BorrowMut<'a>);
+
+impl Deref for HeapRefMut<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+impl DerefMut for HeapRefMut<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.0.bytes_mut()
+    }
+}

@@ -1,0 +1,166 @@
+//! Names to functions, globals and tables.
+
+use selvedge_artifact::ids::{FuncIdx, TableIdx};
+use selvedge_artifact::module::ExternIdx;
+use selvedge_artifact::types::ValType;
+
+use crate::error::Error;
+use crate::instance::record::Record;
+use crate::instance::{Instance, Member};
+use crate::value::{Func, References, Val};
+
+impl Instance {
+    /// The value of an exported global.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownExport`], [`Error::ExportKind`].
+    pub fn global(&self, name: &str) -> Result<Val, Error> {
+        self.member_global(Member::MAIN, name)
+    }
+
+    /// The value of a global that a linked module exports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::global`].
+    pub fn member_global(&self, member: Member, name: &str) -> Result<Val, Error> {
+        let record = self.record(member)?;
+        let item = record.export(name)?;
+        let ExternIdx::Global(global) = item else {
+            return Err(kind(record, name, "global", item));
+        };
+        let ty = record.module().info().globals[global.index()].ty;
+        let slot = crate::vm::context::ArraySlot::new(record.global_raw(global));
+        Ok(self.store.val_from_slot(slot, ty))
+    }
+
+    /// Stores a value in an exported mutable global.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::global`]; [`Error::ValueType`] if the value is of another type;
+    /// [`Error::InvalidArgument`] if the global is constant; [`Error::ForeignReference`].
+    pub fn set_global(&mut self, name: &str, value: &Val) -> Result<(), Error> {
+        let record = self.record(Member::MAIN)?;
+        let item = record.export(name)?;
+        let ExternIdx::Global(global) = item else {
+            return Err(kind(record, name, "global", item));
+        };
+        let ty = record.module().info().globals[global.index()];
+        if !ty.mutable {
+            return Err(Error::InvalidArgument("the global is constant"));
+        }
+        if ty.ty != value.ty() {
+            return Err(Error::ValueType {
+                expected: ty.ty,
+                found: value.ty(),
+            });
+        }
+        record.set_global_raw(global, self.store.val_to_slot(value)?.lo);
+        Ok(())
+    }
+
+    /// The elements of an exported table.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownExport`], [`Error::ExportKind`].
+    pub fn table_len(&self, name: &str) -> Result<u64, Error> {
+        let record = self.record(Member::MAIN)?;
+        let table = record.exported_table(name)?;
+        Ok(record.with_table(table, |_, table| table.len()))
+    }
+
+    /// An element of an exported table; `None` outside it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::table_len`].
+    pub fn table_get(&self, name: &str, index: u64) -> Result<Option<Val>, Error> {
+        let record = self.record(Member::MAIN)?;
+        let table = record.exported_table(name)?;
+        Ok(record.with_table(table, |owner, table| {
+            let raw = owner.entry_to_raw(table, table.get(owner.context(), index)?);
+            let slot = crate::vm::context::ArraySlot::new(raw);
+            Some(self.store.val_from_slot(slot, table.ty.elem))
+        }))
+    }
+
+    /// Stores a reference in an exported table.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::table_len`]; [`Error::ValueType`], [`Error::ForeignReference`], and
+    /// [`Error::InvalidArgument`] outside the table.
+    pub fn table_set(&mut self, name: &str, index: u64, value: &Val) -> Result<(), Error> {
+        let record = self.record(Member::MAIN)?;
+        let table = record.exported_table(name)?;
+        let expected = record.with_table(table, |_, table| table.ty.elem);
+        if expected != value.ty() {
+            return Err(Error::ValueType {
+                expected,
+                found: value.ty(),
+            });
+        }
+        let raw = self.store.val_to_slot(value)?.lo;
+        record
+            .write_refs(table, index, &[raw])
+            .map_err(|_| Error::InvalidArgument("the index lies outside the table"))
+    }
+}
+
+impl Record {
+    /// The exported item of a name.
+    pub(crate) fn export(&self, name: &str) -> Result<ExternIdx, Error> {
+        let info = self.module().info();
+        info.export(name).ok_or_else(|| Error::UnknownExport {
+            name: name.to_owned(),
+            exports: info.exports.iter().map(|e| e.name.clone()).collect(),
+        })
+    }
+
+    /// The exported function of a name.
+    pub(crate) fn exported_func(&self, name: &str) -> Result<FuncIdx, Error> {
+        match self.export(name)? {
+            ExternIdx::Func(func) => Ok(func),
+            item => Err(kind(self, name, "function", item)),
+        }
+    }
+
+    fn exported_table(&self, name: &str) -> Result<TableIdx, Error> {
+        match self.export(name)? {
+            ExternIdx::Table(table) => Ok(table),
+            item => Err(kind(self, name, "table", item)),
+        }
+    }
+
+    /// The function at an index of a table, by the table's number.
+    pub(crate) fn table_func(&self, table: u32, index: u32) -> Result<Func, Error> {
+        let tables = &self.module().info().tables;
+        let is_func = tables
+            .get(table as usize)
+            .is_some_and(|t| t.elem == ValType::FuncRef);
+        if !is_func {
+            return Err(Error::InvalidArgument(
+                "the module has no function table of this number",
+            ));
+        }
+        self.with_table(TableIdx::new(table), |owner, table| {
+            let outside = Error::InvalidArgument("the index lies outside the table");
+            let entry = table.get(owner.context(), index.into()).ok_or(outside)?;
+            let raw = owner.entry_to_raw(table, entry);
+            let null = Error::InvalidArgument("the table has no function at this index");
+            self.store().func_from_raw(raw).ok_or(null)
+        })
+    }
+}
+
+fn kind(record: &Record, name: &str, expected: &'static str, found: ExternIdx) -> Error {
+    let found = record.module().info().extern_type(found).kind();
+    Error::ExportKind {
+        name: name.to_owned(),
+        expected,
+        found,
+    }
+}

@@ -1,0 +1,176 @@
+//! Linking more modules into an instance: they import each other's functions, tables, memories and
+//! globals, and share one stack and one budget.
+//!
+//! The module that an instance is made of imports host functions only, which a `Program` resolves once
+//! for all instances. Members are resolved here, per instance, since what they import is per instance.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use selvedge_artifact::module::{ExternIdx, Import, ModuleInfo};
+use selvedge_artifact::types::{ExternType, MemoryType, TableType};
+
+use crate::error::Error;
+use crate::host::linker::{Linker, unknown};
+use crate::instance::record::{Record, Resolved};
+use crate::instance::{Instance, Member};
+use crate::module::Module;
+use crate::program::{Imports, Program, host_func_ref};
+
+impl Instance {
+    /// Instantiates another module inside this instance, and runs its start function. Its imports are
+    /// looked up first among the members that have a name (see [`Instance::set_member_name`]), then in the
+    /// linker. It takes a slot of the same region.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownImport`], [`Error::ImportType`], what [`Region::new_instance`](crate::Region::new_instance)
+    /// gives, and what a start function gives. What the module wrote to its imports before it failed stays.
+    pub fn link(&mut self, linker: &Linker, module: &Module) -> Result<Member, Error> {
+        if !module.engine().same(self.region.engine()) || !linker.engine().same(module.engine()) {
+            return Err(Error::OtherEngine("module or linker"));
+        }
+        let imports = self.resolve(linker, module)?;
+        // The slot wants the module's image; imports are kept apart.
+        let none = Imports {
+            refs: Box::default(),
+            _hosts: Vec::new(),
+        };
+        let program = Program::new(module, none)?;
+        let slot = self.region.take_slot(&program)?;
+        let position = self.store.members.len();
+        let record = Record::new(self.store.ptr(), position, module, imports, slot);
+        // From here on others may hold references to it, so it stays even if it fails.
+        self.store.add_member(record.clone());
+        record.initialize()?;
+        let member = Member(position);
+        if let Some(start) = module.info().start {
+            self.run_index(member, start)?;
+        }
+        Ok(member)
+    }
+
+    /// Names a member, so that modules linked later can import from it. A name that was given before goes
+    /// over to the new member.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the member is of another instance.
+    pub fn set_member_name(&mut self, name: &str, member: Member) -> Result<(), Error> {
+        let record = self.record(member)?.clone();
+        self.store.names.insert(name.to_owned(), record);
+        Ok(())
+    }
+
+    fn resolve(&self, linker: &Linker, module: &Module) -> Result<Resolved, Error> {
+        let info = module.info();
+        let mut funcs = Vec::new();
+        let mut hosts = Vec::new();
+        let mut resolved = Resolved {
+            funcs: Arc::new(Imports {
+                refs: Box::default(),
+                _hosts: Vec::new(),
+            }),
+            tables: Vec::new(),
+            memories: Vec::new(),
+            globals: Vec::new(),
+        };
+        for import in &info.imports {
+            let Some(owner) = self.store.names.get(&import.module) else {
+                let ExternIdx::Func(func) = import.item else {
+                    return Err(missing(info, import));
+                };
+                let host = linker
+                    .get(&import.module, &import.name)
+                    .ok_or_else(|| missing(info, import))?;
+                if info.func_type(func) != &host.ty {
+                    return Err(mismatch(info, import, ExternType::Func(host.ty.clone())));
+                }
+                funcs.push(host_func_ref(module, info.funcs[func.index()], host));
+                hosts.push(Arc::clone(host));
+                continue;
+            };
+            let export = owner.module().info().export(&import.name);
+            let export = export.ok_or_else(|| missing(info, import))?;
+            let found = current_type(owner, export);
+            let expected = info.extern_type(import.item);
+            if !matches(&found, &expected) {
+                return Err(mismatch(info, import, found));
+            }
+            match export {
+                ExternIdx::Func(func) => {
+                    let func_ref = owner.func_ref(func).ok_or_else(|| missing(info, import))?;
+                    funcs.push(func_ref.get());
+                }
+                ExternIdx::Table(table) => {
+                    let (owner, table) = owner.table_owner(table);
+                    resolved.tables.push((owner.clone(), table));
+                }
+                ExternIdx::Memory(memory) => resolved.memories.push(owner.memory_owner_rc(memory)),
+                ExternIdx::Global(global) => {
+                    let (owner, global) = owner.global_owner(global);
+                    resolved.globals.push((owner.clone(), global));
+                }
+            }
+        }
+        resolved.funcs = Arc::new(Imports {
+            refs: funcs.into_boxed_slice(),
+            _hosts: hosts,
+        });
+        Ok(resolved)
+    }
+}
+
+/// The type of an export as it is now: memories and tables may have grown (specification, "Import
+/// matching").
+fn current_type(owner: &Rc<Record>, export: ExternIdx) -> ExternType {
+    let ty = owner.module().info().extern_type(export);
+    match (ty, export) {
+        (ExternType::Table(ty), ExternIdx::Table(table)) => {
+            let min = owner.with_table(table, |_, table| table.len());
+            ExternType::Table(TableType { min, ..ty })
+        }
+        (ExternType::Memory(ty), ExternIdx::Memory(memory)) => {
+            let min = owner.memory_pages(memory);
+            ExternType::Memory(MemoryType { min, ..ty })
+        }
+        (ty, _) => ty,
+    }
+}
+
+/// Whether a definition may stand for an import.
+fn matches(found: &ExternType, expected: &ExternType) -> bool {
+    let limits = |found: (u64, Option<u64>), expected: (u64, Option<u64>)| {
+        let max_ok = match (found.1, expected.1) {
+            (_, None) => true,
+            (Some(found), Some(expected)) => found <= expected,
+            (None, Some(_)) => false,
+        };
+        found.0 >= expected.0 && max_ok
+    };
+    match (found, expected) {
+        (ExternType::Func(found), ExternType::Func(expected)) => found == expected,
+        (ExternType::Global(found), ExternType::Global(expected)) => found == expected,
+        (ExternType::Table(found), ExternType::Table(expected)) => {
+            found.elem == expected.elem
+                && limits((found.min, found.max), (expected.min, expected.max))
+        }
+        (ExternType::Memory(found), ExternType::Memory(expected)) => {
+            limits((found.min, found.max), (expected.min, expected.max))
+        }
+        _ => false,
+    }
+}
+
+fn missing(info: &ModuleInfo, import: &Import) -> Error {
+    unknown(&import.module, &import.name, info.extern_type(import.item))
+}
+
+fn mismatch(info: &ModuleInfo, import: &Import, found: ExternType) -> Error {
+    Error::ImportType {
+        module: import.module.clone(),
+        name: import.name.clone(),
+        expected: Box::new(info.extern_type(import.item)),
+        found: Box::new(found),
+    }
+}

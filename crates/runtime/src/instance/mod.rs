@@ -1,0 +1,269 @@
+//! One guest, and what the host may do with it.
+
+pub(crate) mod builder;
+pub(crate) mod builtins;
+pub(crate) mod call;
+pub(crate) mod exports;
+pub(crate) mod handle;
+pub(crate) mod init;
+pub(crate) mod link;
+pub(crate) mod record;
+pub(crate) mod store;
+pub(crate) mod table;
+
+use std::any::{Any, TypeId};
+use std::cell::{Ref, RefCell, RefMut};
+use std::fmt;
+use std::rc::Rc;
+
+use selvedge_artifact::ids::FuncIdx;
+
+use crate::error::Error;
+use crate::host::vmctx::{HeapRef, HeapRefMut};
+use crate::module::Module;
+use crate::region::Region;
+use crate::value::{Func, RunResult, UntypedRetVal, Val};
+use crate::vm::memory::GuestMemory;
+use crate::vm::store_ptr::StoreBox;
+use record::Record;
+
+/// A program in a slot, with its own memory, globals, tables and, while it runs, a stack.
+///
+/// Instances are made by a [`Region`] and held by an [`InstanceHandle`](crate::InstanceHandle). More
+/// modules can be linked into an instance, see [`Instance::link`]; methods without `member` mean the
+/// module that it was made of.
+///
+/// After a fault or a termination the instance can be used again; its memory is as the guest left it.
+pub struct Instance {
+    // The region outlives the slots of the store: fields drop in this order.
+    store: StoreBox,
+    region: Region,
+    needs_start: bool,
+}
+
+/// A module linked into an instance.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Member(usize);
+
+impl Member {
+    /// The module that the instance was made of.
+    pub const MAIN: Self = Self(0);
+}
+
+impl Instance {
+    /// Runs an exported function.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownExport`], [`Error::ExportKind`] or [`Error::TypeMismatch`] if the call does not fit
+    /// the module; [`Error::InstanceNeedsStart`]; [`Error::RuntimeFault`] if the guest trapped,
+    /// [`Error::RuntimeTerminated`] or [`Error::HostFunction`] if a host function ended it;
+    /// [`Error::System`] if there is no stack to be had.
+    ///
+    /// # Panics
+    ///
+    /// If a host function panics, its panic goes on here; the instance can be used again.
+    pub fn run(&mut self, entrypoint: &str, args: &[Val]) -> Result<RunResult, Error> {
+        self.run_member(Member::MAIN, entrypoint, args)
+    }
+
+    /// Runs an exported function of a linked module.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::run`].
+    pub fn run_member(
+        &mut self,
+        member: Member,
+        entrypoint: &str,
+        args: &[Val],
+    ) -> Result<RunResult, Error> {
+        let record = self.record(member)?;
+        let func = record.exported_func(entrypoint)?;
+        self.check_started()?;
+        let values = record.call(func, args)?;
+        Ok(RunResult::Returned(UntypedRetVal::new(values)))
+    }
+
+    /// Runs the function at an index of an exported or internal table, by their numbers in the module.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::run`], and [`Error::InvalidArgument`] if there is no such table, element or function.
+    pub fn run_func_idx(
+        &mut self,
+        table_idx: u32,
+        func_idx: u32,
+        args: &[Val],
+    ) -> Result<RunResult, Error> {
+        self.check_started()?;
+        let func = self.main()?.table_func(table_idx, func_idx)?;
+        let values = self.store.call_func(func, args)?;
+        Ok(RunResult::Returned(UntypedRetVal::new(values)))
+    }
+
+    /// Runs a function that the guest gave as a reference.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::run`], and [`Error::ForeignReference`] if it is of another instance.
+    pub fn run_func(&mut self, func: Func, args: &[Val]) -> Result<RunResult, Error> {
+        self.check_started()?;
+        let values = self.store.call_func(func, args)?;
+        Ok(RunResult::Returned(UntypedRetVal::new(values)))
+    }
+
+    /// Runs the module's start function. A module without one needs no start, and this does nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::run`]; [`Error::StartAlreadyRun`] the second time.
+    pub fn run_start(&mut self) -> Result<(), Error> {
+        let Some(start) = self.main()?.module().info().start else {
+            return Ok(());
+        };
+        if !self.needs_start {
+            return Err(Error::StartAlreadyRun);
+        }
+        // A start function that fails has run.
+        self.needs_start = false;
+        self.run_index(Member::MAIN, start)
+    }
+
+    fn run_index(&self, member: Member, func: FuncIdx) -> Result<(), Error> {
+        self.record(member)?.call(func, &[]).map(drop)
+    }
+
+    fn check_started(&self) -> Result<(), Error> {
+        if self.needs_start {
+            Err(Error::InstanceNeedsStart)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The module that the instance was made of.
+    pub fn module(&self) -> &Module {
+        self.store.members[0].module()
+    }
+
+    /// The module of a member.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the member is of another instance.
+    pub fn member_module(&self, member: Member) -> Result<&Module, Error> {
+        Ok(self.record(member)?.module())
+    }
+
+    /// The region that the instance is of.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The bytes of memory 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] without a memory; [`Error::MemoryBorrowed`] if it is borrowed mutably.
+    pub fn heap(&self) -> Result<HeapRef<'_>, Error> {
+        self.memory()?
+            .borrow()
+            .map(HeapRef)
+            .ok_or(Error::MemoryBorrowed)
+    }
+
+    /// The bytes of memory 0, to be written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] without a memory; [`Error::MemoryBorrowed`] if it is borrowed.
+    pub fn heap_mut(&mut self) -> Result<HeapRefMut<'_>, Error> {
+        self.memory()?
+            .borrow_mut()
+            .map(HeapRefMut)
+            .ok_or(Error::MemoryBorrowed)
+    }
+
+    /// Grows memory 0 by a number of Wasm pages; the former count of pages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] without a memory; [`Error::LimitsExceeded`] if its maximum or the
+    /// region's limit stands against it; [`Error::MemoryBorrowed`].
+    pub fn grow_memory(&mut self, additional_pages: u32) -> Result<u32, Error> {
+        self.memory_owner()?.grow_memory_checked(additional_pages)
+    }
+
+    fn memory_owner(&self) -> Result<&Record, Error> {
+        self.main()?
+            .memory0()
+            .ok_or(Error::InvalidArgument("the module has no memory"))
+    }
+
+    fn memory(&self) -> Result<&GuestMemory, Error> {
+        let none = Error::InvalidArgument("the module has no memory");
+        self.memory_owner()?.own_memory().ok_or(none)
+    }
+
+    /// Keeps a value with the instance for host functions to find; the former one of its type.
+    pub fn insert_embed_ctx<T: Any + Send>(&mut self, ctx: T) -> Option<T> {
+        let former = self
+            .store
+            .embed
+            .insert(TypeId::of::<T>(), RefCell::new(Box::new(ctx)));
+        former
+            .and_then(|cell| cell.into_inner().downcast().ok())
+            .map(|ctx| *ctx)
+    }
+
+    /// Takes the context of a type out of the instance.
+    pub fn remove_embed_ctx<T: Any + Send>(&mut self) -> Option<T> {
+        let cell = self.store.embed.remove(&TypeId::of::<T>())?;
+        cell.into_inner().downcast().ok().map(|ctx| *ctx)
+    }
+
+    /// Whether there is a context of a type.
+    pub fn contains_embed_ctx<T: Any + Send>(&self) -> bool {
+        self.store.embed_cell::<T>().is_some()
+    }
+
+    /// The context of a type; `None` if there is none, an error if it is borrowed mutably.
+    pub fn get_embed_ctx<T: Any + Send>(
+        &self,
+    ) -> Option<Result<Ref<'_, T>, std::cell::BorrowError>> {
+        let cell = self.store.embed_cell::<T>()?;
+        Some(match cell.try_borrow() {
+            Ok(ctx) => Ok(Ref::filter_map(ctx, |ctx| ctx.downcast_ref()).ok()?),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// The context of a type, to be changed; `None` if there is none, an error if it is borrowed.
+    pub fn get_embed_ctx_mut<T: Any + Send>(
+        &self,
+    ) -> Option<Result<RefMut<'_, T>, std::cell::BorrowMutError>> {
+        let cell = self.store.embed_cell::<T>()?;
+        Some(match cell.try_borrow_mut() {
+            Ok(ctx) => Ok(RefMut::filter_map(ctx, |ctx| ctx.downcast_mut()).ok()?),
+            Err(error) => Err(error),
+        })
+    }
+
+    fn main(&self) -> Result<&Rc<Record>, Error> {
+        self.record(Member::MAIN)
+    }
+
+    pub(crate) fn record(&self, member: Member) -> Result<&Rc<Record>, Error> {
+        let unknown = Error::InvalidArgument("the instance has no such member");
+        self.store.members.get(member.0).ok_or(unknown)
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("members", &self.store.members)
+            .finish_non_exhaustive()
+    }
+}

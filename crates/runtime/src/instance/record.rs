@@ -1,0 +1,498 @@
+//! One module in one slot: the runtime's record of it, which its context names.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use selvedge_artifact::ids::{DataIdx, ElemIdx, FuncIdx, GlobalIdx, MemoryIdx, TableIdx};
+use selvedge_artifact::traps::TrapCode;
+use selvedge_artifact::types::{MAX_MEMORY32_PAGES, ValType, WASM_PAGE_LEN};
+use selvedge_artifact::vmfields::{
+    ENTRY_FIRST_TYPE, ENTRY_FOREIGN, ENTRY_NULL, KIND_GUEST, VMCONTEXT_MAGIC, table_entry,
+    vm_context_header,
+};
+use selvedge_artifact::vmoffsets::VMOffsets;
+
+use crate::arch;
+use crate::error::Error;
+use crate::instance::builtins::LibTrap;
+use crate::instance::store::Store;
+use crate::instance::table::OwnTable;
+use crate::module::Module;
+use crate::program::Imports;
+use crate::region::slot::Slot;
+use crate::value::Val;
+use crate::vm::callee::Callee;
+use crate::vm::context::{Context, VMFuncRef};
+use crate::vm::libcalls;
+use crate::vm::memory::GuestMemory;
+use crate::vm::ptr::{FuncRefArena, FuncRefPtr};
+use crate::vm::store_ptr::StorePtr;
+use crate::vm::views;
+
+/// What an instance of a module imports.
+pub(crate) struct Resolved {
+    pub(crate) funcs: Arc<Imports>,
+    /// Owner and index there of each imported table.
+    pub(crate) tables: Vec<(Rc<Record>, TableIdx)>,
+    /// Owners of the imported memories.
+    pub(crate) memories: Vec<Rc<Record>>,
+    /// Owner and index there of each imported global.
+    pub(crate) globals: Vec<(Rc<Record>, GlobalIdx)>,
+}
+
+/// One module in one slot.
+pub(crate) struct Record {
+    store: StorePtr,
+    position: usize,
+    module: Module,
+    vmctx: usize,
+    context: Context,
+    memory: Option<GuestMemory>,
+    imports: Resolved,
+    tables: Vec<OwnTable>,
+    func_refs: RefCell<FuncRefs>,
+    dropped_data: RefCell<Vec<bool>>,
+    dropped_elems: RefCell<Vec<bool>>,
+    // Last: the views above look into it.
+    slot: RefCell<Slot>,
+}
+
+/// References to this record's functions, made when they are asked for.
+#[derive(Default)]
+struct FuncRefs {
+    by_func: HashMap<FuncIdx, FuncRefPtr>,
+    arena: FuncRefArena,
+}
+
+impl Record {
+    /// Makes the record of a module in a slot that is ready for it, and writes all of the context that
+    /// does not depend on constant expressions. [`Record::initialize`] does the rest.
+    pub(crate) fn new(
+        store: StorePtr,
+        position: usize,
+        module: &Module,
+        imports: Resolved,
+        slot: Slot,
+    ) -> Rc<Self> {
+        let info = module.info();
+        let offsets = module.offsets();
+        let context = views::context(&slot);
+        let vmctx = slot.vmctx().expose_provenance();
+        let memory = info.owns_memory0().then(|| {
+            let len = info.memories[0].min * WASM_PAGE_LEN;
+            views::memory(&slot, len as usize)
+        });
+        let tables = (info.imported.tables as usize..info.tables.len())
+            .map(|i| {
+                let index = TableIdx::new(i as u32);
+                let definition = offsets
+                    .table(index)
+                    .expect("defined tables have a definition");
+                let inline = offsets.inline_table(index);
+                OwnTable::new(info.tables[i], &context, vmctx, definition, inline)
+            })
+            .collect();
+        let record = Rc::new(Self {
+            store,
+            position,
+            module: module.clone(),
+            vmctx,
+            context,
+            memory,
+            imports,
+            tables,
+            func_refs: RefCell::default(),
+            dropped_data: RefCell::new(vec![false; info.data.len()]),
+            dropped_elems: RefCell::new(vec![false; info.elems.len()]),
+            slot: RefCell::new(slot),
+        });
+        record.write_context();
+        record
+    }
+
+    fn write_context(&self) {
+        let fields = vm_context_header::OFFSETS;
+        let write = |field: u32, value: usize| {
+            self.context.write(VMOffsets::header(field), value as u64);
+        };
+        write(
+            fields.type_ids,
+            self.module.type_ids().as_ptr().expose_provenance(),
+        );
+        write(
+            fields.imports,
+            self.imports.funcs.refs.as_ptr().expose_provenance(),
+        );
+        write(fields.builtins, libcalls::table());
+        write(fields.host_call, arch::guest_to_host as *const () as usize);
+        write(fields.instance, (&raw const *self).expose_provenance());
+        write(
+            fields.limits,
+            self.store().limits.as_ptr().expose_provenance(),
+        );
+        write(fields.memory0_base, self.vmctx);
+        write(
+            fields.memory0_len,
+            self.memory.as_ref().map_or(0, GuestMemory::len),
+        );
+        write(fields.reserved, 0);
+        self.context
+            .write(VMOffsets::header(fields.magic), VMCONTEXT_MAGIC);
+        let offsets = self.module.offsets();
+        for (i, owner) in self.imports.memories.iter().enumerate() {
+            let definition = owner
+                .vmctx
+                .wrapping_add_signed(VMOffsets::header(fields.memory0_base) as isize);
+            self.context.write(
+                offsets.imported_memory(MemoryIdx::new(i as u32)),
+                definition as u64,
+            );
+        }
+        for (i, (owner, global)) in self.imports.globals.iter().enumerate() {
+            let offset = owner
+                .module
+                .offsets()
+                .global(*global)
+                .expect("the owner defines it");
+            let cell = owner.vmctx.wrapping_add_signed(offset as isize);
+            self.context.write(
+                offsets.imported_global(GlobalIdx::new(i as u32)),
+                cell as u64,
+            );
+        }
+        let info = self.module.info();
+        for image in &info.table_images {
+            let from = image.offset as usize;
+            let bytes = &self.module.tables()[from..from + image.len as usize * 8];
+            self.tables[(image.table.as_u32() - info.imported.tables) as usize]
+                .write_image(&self.context, bytes);
+        }
+    }
+
+    /// Fills globals, tables and memories as the module says (specification, "Instantiation").
+    pub(crate) fn initialize(&self) -> Result<(), Error> {
+        crate::instance::init::initialize(self)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.store.get()
+    }
+
+    /// Position among the store's members.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    pub(crate) fn module(&self) -> &Module {
+        &self.module
+    }
+
+    pub(crate) fn vmctx(&self) -> usize {
+        self.vmctx
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Memory 0, if it is the module's own.
+    pub(crate) fn own_memory(&self) -> Option<&GuestMemory> {
+        self.memory.as_ref()
+    }
+
+    /// Whether the host holds a slice of the module's own memory.
+    pub(crate) fn memory_is_borrowed(&self) -> bool {
+        self.memory.as_ref().is_some_and(GuestMemory::is_borrowed)
+    }
+
+    /// The record that owns memory 0 of this module.
+    pub(crate) fn memory0(&self) -> Option<&Record> {
+        self.memory_owner(MemoryIdx::new(0))
+    }
+
+    /// The record that owns a memory.
+    pub(crate) fn memory_owner(&self, memory: MemoryIdx) -> Option<&Record> {
+        match self.imports.memories.get(memory.index()) {
+            Some(owner) => Some(owner),
+            None => self.memory.is_some().then_some(self),
+        }
+    }
+
+    /// Works on the bytes of a memory for a libcall. No slice can be out: the guest runs.
+    pub(crate) fn with_memory<R>(
+        &self,
+        memory: MemoryIdx,
+        f: impl FnOnce(&mut [u8]) -> Result<R, TrapCode>,
+    ) -> Result<R, LibTrap> {
+        let memory = self.memory_owner(memory).and_then(Record::own_memory);
+        let mut bytes = memory
+            .and_then(GuestMemory::borrow_mut)
+            .ok_or(TrapCode::HeapOutOfBounds)?;
+        Ok(f(bytes.bytes_mut())?)
+    }
+
+    /// Grows the module's own memory by pages; the former count, or `None` if a limit or a borrow
+    /// stands against it.
+    pub(crate) fn grow_memory(&self, delta: u64) -> Option<u64> {
+        let memory = self
+            .memory
+            .as_ref()
+            .filter(|memory| !memory.is_borrowed())?;
+        let old_pages = memory.len() as u64 / WASM_PAGE_LEN;
+        let ty = self.module.info().memories.first()?;
+        let new_pages = old_pages.checked_add(delta)?;
+        let max = ty.max.unwrap_or(MAX_MEMORY32_PAGES).min(MAX_MEMORY32_PAGES);
+        if new_pages > max {
+            return None;
+        }
+        let new_len = new_pages * WASM_PAGE_LEN;
+        let mut slot = self.slot.borrow_mut();
+        if delta > 0 && new_len > slot.limits().memory_len {
+            return None;
+        }
+        views::grow(memory, &mut slot, new_len as usize).ok()?;
+        let len = VMOffsets::header(vm_context_header::OFFSETS.memory0_len);
+        self.context.write(len, new_len);
+        Some(old_pages)
+    }
+
+    /// Grows the module's own memory for the host.
+    pub(crate) fn grow_memory_checked(&self, delta: u32) -> Result<u32, Error> {
+        if self.memory_is_borrowed() {
+            return Err(Error::MemoryBorrowed);
+        }
+        let old = self
+            .grow_memory(delta.into())
+            .ok_or(Error::LimitsExceeded {
+                what: "more pages of memory",
+                needed: delta.into(),
+                given: 0,
+                knob: "memory_len (or the module's own maximum)",
+            })?;
+        Ok(old as u32)
+    }
+
+    /// Works on a table, wherever it is defined.
+    pub(crate) fn with_table<R>(
+        &self,
+        table: TableIdx,
+        f: impl FnOnce(&Record, &OwnTable) -> R,
+    ) -> R {
+        match self.imports.tables.get(table.index()) {
+            Some((owner, table)) => owner.with_table(*table, f),
+            None => f(
+                self,
+                &self.tables[table.index() - self.imports.tables.len()],
+            ),
+        }
+    }
+
+    /// Owner of a table and its index there.
+    pub(crate) fn table_owner(self: &Rc<Self>, table: TableIdx) -> (&Rc<Record>, TableIdx) {
+        match self.imports.tables.get(table.index()) {
+            Some((owner, table)) => owner.table_owner(*table),
+            None => (self, table),
+        }
+    }
+
+    /// Owner of a global and its index there.
+    pub(crate) fn global_owner(self: &Rc<Self>, global: GlobalIdx) -> (&Rc<Record>, GlobalIdx) {
+        match self.imports.globals.get(global.index()) {
+            Some((owner, global)) => owner.global_owner(*global),
+            None => (self, global),
+        }
+    }
+
+    /// The raw value of a global.
+    pub(crate) fn global_raw(&self, global: GlobalIdx) -> u64 {
+        match self.imports.globals.get(global.index()) {
+            Some((owner, global)) => owner.global_raw(*global),
+            None => self.context.read(self.own_global(global)),
+        }
+    }
+
+    /// Stores the raw value of a global.
+    pub(crate) fn set_global_raw(&self, global: GlobalIdx, raw: u64) {
+        match self.imports.globals.get(global.index()) {
+            Some((owner, global)) => owner.set_global_raw(*global, raw),
+            None => self.context.write(self.own_global(global), raw),
+        }
+    }
+
+    fn own_global(&self, global: GlobalIdx) -> i32 {
+        self.module
+            .offsets()
+            .global(global)
+            .expect("a global that is not imported is defined")
+    }
+
+    /// Pages of a memory.
+    pub(crate) fn memory_pages(&self, memory: MemoryIdx) -> u64 {
+        let memory = self.memory_owner(memory).and_then(Record::own_memory);
+        memory.map_or(0, |memory| memory.len() as u64 / WASM_PAGE_LEN)
+    }
+
+    /// The record that owns a memory, to be kept.
+    pub(crate) fn memory_owner_rc(self: &Rc<Self>, memory: MemoryIdx) -> Rc<Self> {
+        self.imports
+            .memories
+            .get(memory.index())
+            .unwrap_or(self)
+            .clone()
+    }
+
+    /// Addresses that an access to the module's own memory may hit, guard included.
+    pub(crate) fn memory_range(&self) -> Option<Range<usize>> {
+        self.memory.as_ref()?;
+        let tunables = self.store().engine.tunables();
+        let len = tunables.memory_reservation_len + tunables.memory_guard_len;
+        Some(self.slot.borrow().memory_range(len))
+    }
+
+    /// The imported function with this host environment.
+    pub(crate) fn import_of_env(&self, env: usize) -> Option<FuncIdx> {
+        let refs = &self.imports.funcs.refs;
+        let at = refs
+            .iter()
+            .position(|r| r.kind != KIND_GUEST && r.ctx == env)?;
+        Some(FuncIdx::new(at as u32))
+    }
+
+    /// The `VMFuncRef` of an imported function.
+    pub(crate) fn import(&self, func: FuncIdx) -> Option<VMFuncRef> {
+        self.imports.funcs.refs.get(func.index()).copied()
+    }
+
+    /// A reference to a function of this module.
+    pub(crate) fn func_ref(&self, func: FuncIdx) -> Option<FuncRefPtr> {
+        let info = self.module.info();
+        let Some(defined) = info.defined_func(func) else {
+            return FuncRefPtr::of_import(&self.imports.funcs, func.index());
+        };
+        let mut refs = self.func_refs.borrow_mut();
+        if let Some(&known) = refs.by_func.get(&func) {
+            return Some(known);
+        }
+        let ty = *info.funcs.get(func.index())?;
+        let func_ref = VMFuncRef {
+            call: self
+                .module
+                .code_addr(self.module.trampolines(func).guest_to_guest),
+            body: self.module.func_addr(defined),
+            ctx: self.vmctx,
+            type_id: self.module.type_ids()[ty.index()],
+            kind: KIND_GUEST,
+        };
+        let ptr = FuncRefPtr::of_arena(&mut refs.arena, func_ref);
+        refs.by_func.insert(func, ptr);
+        Some(ptr)
+    }
+
+    /// What a table of this record holds, as generated code passes it.
+    pub(crate) fn entry_to_raw(&self, table: &OwnTable, entry: u64) -> u64 {
+        if table.ty.elem != ValType::FuncRef {
+            return entry;
+        }
+        let (ty, code) = (entry as u32, (entry >> 32) as u32);
+        let ptr = match ty {
+            ENTRY_NULL => None,
+            ENTRY_FOREIGN => self.store().foreign_func(code),
+            _ => self
+                .module
+                .info()
+                .func_at(code)
+                .and_then(|func| self.func_ref(self.module.info().func_idx(func))),
+        };
+        ptr.map_or(0, FuncRefPtr::to_raw)
+    }
+
+    /// What generated code passes, as a table of this record holds it.
+    pub(crate) fn raw_to_entry(&self, table: &OwnTable, raw: u64) -> u64 {
+        if table.ty.elem != ValType::FuncRef {
+            return raw;
+        }
+        let Some(ptr) = FuncRefPtr::known(raw) else {
+            return table_entry(ENTRY_NULL, 0);
+        };
+        let func_ref = ptr.get();
+        let own = (func_ref.kind == KIND_GUEST && func_ref.ctx == self.vmctx)
+            .then(|| self.module.text_offset(func_ref.body))
+            .flatten()
+            .and_then(|offset| Some((offset, self.module.func_at(func_ref.body)?)));
+        match own {
+            Some((offset, func)) => {
+                let info = self.module.info();
+                let canonical = info.canonical_types[info.funcs[func.index()].index()];
+                table_entry(ENTRY_FIRST_TYPE + canonical.as_u32(), offset)
+            }
+            None => table_entry(ENTRY_FOREIGN, self.store().foreign_number(ptr)),
+        }
+    }
+
+    /// The bytes of a data segment; none once it is dropped.
+    pub(crate) fn data_segment(&self, data: DataIdx) -> &[u8] {
+        if self.dropped_data.borrow()[data.index()] {
+            return &[];
+        }
+        let segment = &self.module.info().data[data.index()];
+        &self.module.data()[segment.offset as usize..][..segment.len as usize]
+    }
+
+    pub(crate) fn drop_data(&self, data: DataIdx) {
+        self.dropped_data.borrow_mut()[data.index()] = true;
+    }
+
+    /// References from an element segment.
+    pub(crate) fn elem_values(
+        &self,
+        elem: ElemIdx,
+        from: u64,
+        count: u64,
+    ) -> Result<Vec<u64>, LibTrap> {
+        let elements = &self.module.info().elems[elem.index()].elements;
+        let len = if self.dropped_elems.borrow()[elem.index()] {
+            0
+        } else {
+            elements.len() as u64
+        };
+        if from.checked_add(count).is_none_or(|end| end > len) {
+            return Err(TrapCode::TableOutOfBounds.into());
+        }
+        Ok((from..from + count)
+            .map(|i| crate::instance::init::element(self, elements, i as usize))
+            .collect())
+    }
+
+    pub(crate) fn drop_elem(&self, elem: ElemIdx) {
+        self.dropped_elems.borrow_mut()[elem.index()] = true;
+    }
+
+    /// Calls an exported function.
+    pub(crate) fn call_export(&self, name: &str, args: &[Val]) -> Result<Vec<Val>, Error> {
+        let func = self.exported_func(name)?;
+        self.call(func, args)
+    }
+
+    /// Calls a function by index.
+    pub(crate) fn call(&self, func: FuncIdx, args: &[Val]) -> Result<Vec<Val>, Error> {
+        let callee = Callee::of(self, func).ok_or(Error::ForeignReference)?;
+        crate::instance::call::call(
+            self.store(),
+            &callee,
+            self.module.info().func_type(func),
+            args,
+        )
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("module", &self.module)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,262 @@
+//! What the modules linked into one instance share: limits, stack, references, contexts.
+
+use std::any::{Any, TypeId};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use selvedge_artifact::ids::FuncIdx;
+use selvedge_artifact::traps::TrapCode;
+use selvedge_artifact::types::FuncType;
+use selvedge_artifact::vmfields::KIND_GUEST;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::fault::details::{FaultDetails, Frame, WasmBacktrace};
+use crate::instance::record::Record;
+use crate::region::limits::Limits;
+use crate::stack::Stack;
+use crate::value::{ExternRef, Func, FuncRefAddr, References, Val};
+use crate::vm::activation::Outcome;
+use crate::vm::limits::LimitsCell;
+use crate::vm::ptr::FuncRefPtr;
+
+/// A context of the embedder, by its type.
+type EmbedCell = RefCell<Box<dyn Any + Send>>;
+
+/// Where an outer entry of the guest waits while the host, or an inner entry, runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExitPoint {
+    pub(crate) pc: usize,
+    pub(crate) fp: usize,
+    pub(crate) entry_sp: usize,
+}
+
+/// What the modules linked into one instance share.
+pub(crate) struct Store {
+    pub(crate) limits: LimitsCell,
+    pub(crate) engine: Engine,
+    pub(crate) region_limits: Limits,
+    /// Instances of modules, in the order in which they were linked. Records never leave.
+    pub(crate) members: Vec<Rc<Record>>,
+    /// Members by the name under which later ones import from them.
+    pub(crate) names: HashMap<String, Rc<Record>>,
+    /// Addresses that accesses to the members' memories may hit.
+    pub(crate) memories: Vec<Range<usize>>,
+    pub(crate) embed: HashMap<TypeId, EmbedCell>,
+    /// The guest's stack, while it runs.
+    pub(crate) stack: RefCell<Option<Stack>>,
+    /// Entries that wait while an inner one runs, outermost first.
+    pub(crate) waiting: RefCell<Vec<ExitPoint>>,
+    /// Whether a guest of this store runs on some thread's stack.
+    pub(crate) depth: Cell<u32>,
+    pending: Cell<Option<Outcome>>,
+    id: u64,
+    foreign: RefCell<Foreign>,
+    externs: RefCell<Externs>,
+}
+
+/// Functions in tables that are not of the table's own module, by the number in their entries.
+#[derive(Default)]
+struct Foreign {
+    list: Vec<FuncRefPtr>,
+    numbers: HashMap<FuncRefPtr, u32>,
+}
+
+/// Host objects that guests hold, by handle. An object stays until the instance is dropped.
+#[derive(Default)]
+struct Externs {
+    list: Vec<ExternRef>,
+    handles: HashMap<usize, u64>,
+}
+
+impl Store {
+    pub(crate) fn new(engine: &Engine, region_limits: &Limits) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        Self {
+            limits: LimitsCell::new(),
+            engine: engine.clone(),
+            region_limits: *region_limits,
+            members: Vec::new(),
+            names: HashMap::new(),
+            memories: Vec::new(),
+            embed: HashMap::new(),
+            stack: RefCell::new(None),
+            waiting: RefCell::default(),
+            depth: Cell::new(0),
+            pending: Cell::new(None),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            foreign: RefCell::default(),
+            externs: RefCell::default(),
+        }
+    }
+
+    /// A number that no other store of this process has.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Keeps why the guest is to be left, and has the trampoline leave it.
+    pub(crate) fn raise(&self, outcome: Outcome) {
+        self.pending.set(Some(outcome));
+        self.limits.request_leave();
+    }
+
+    /// Takes why the guest was left.
+    pub(crate) fn take_outcome(&self) -> Option<Outcome> {
+        self.limits.clear_request();
+        self.pending.take()
+    }
+
+    /// The context of a type.
+    pub(crate) fn embed_cell<T: Any>(&self) -> Option<&EmbedCell> {
+        self.embed.get(&TypeId::of::<T>())
+    }
+
+    /// Number of a function in table entries.
+    pub(crate) fn foreign_number(&self, ptr: FuncRefPtr) -> u32 {
+        let mut foreign = self.foreign.borrow_mut();
+        let Foreign { list, numbers } = &mut *foreign;
+        *numbers.entry(ptr).or_insert_with(|| {
+            list.push(ptr);
+            (list.len() - 1) as u32
+        })
+    }
+
+    /// The function of a number.
+    pub(crate) fn foreign_func(&self, number: u32) -> Option<FuncRefPtr> {
+        self.foreign.borrow().list.get(number as usize).copied()
+    }
+
+    /// The member whose memory 0 begins at an address.
+    pub(crate) fn member_at(&self, vmctx: usize) -> Option<&Rc<Record>> {
+        self.members.iter().find(|member| member.vmctx() == vmctx)
+    }
+
+    /// Adds a module's record; records never leave.
+    pub(crate) fn add_member(&mut self, record: Rc<Record>) {
+        if let Some(range) = record.memory_range() {
+            self.memories.push(range);
+        }
+        self.members.push(record);
+    }
+
+    /// Calls a function reference from the host.
+    pub(crate) fn call_func(&self, func: Func, args: &[Val]) -> Result<Vec<Val>, Error> {
+        let raw = self.func_to_raw(Some(func))?;
+        let func_ref = FuncRefPtr::known(raw).ok_or(Error::ForeignReference)?;
+        let (record, index) = self.locate(func_ref).ok_or(Error::ForeignReference)?;
+        record.call(index, args)
+    }
+
+    /// A member that has a function, and the function's index there.
+    fn locate(&self, ptr: FuncRefPtr) -> Option<(&Rc<Record>, FuncIdx)> {
+        let func_ref = ptr.get();
+        if func_ref.kind == KIND_GUEST {
+            let member = self.member_at(func_ref.ctx)?;
+            return Some((member, member.module().func_at(func_ref.body)?));
+        }
+        // A host function is known by its environment; any member that imports it will do.
+        self.members
+            .iter()
+            .find_map(|member| Some((member, member.import_of_env(func_ref.ctx)?)))
+    }
+
+    /// The type of a function.
+    pub(crate) fn func_type(&self, ptr: FuncRefPtr) -> Option<&FuncType> {
+        let (record, index) = self.locate(ptr)?;
+        Some(record.module().info().func_type(index))
+    }
+
+    /// The backtrace of a guest that was left at a point.
+    pub(crate) fn backtrace(&self, pcs: &[usize]) -> WasmBacktrace {
+        let limit = self.region_limits.backtrace_frames;
+        let mut backtrace = WasmBacktrace::default();
+        for &pc in pcs {
+            if backtrace.frames.len() < limit {
+                backtrace.frames.extend(self.frame(pc));
+            } else if self
+                .members
+                .iter()
+                .any(|m| m.module().func_at(pc).is_some())
+            {
+                backtrace.omitted += 1;
+            }
+        }
+        backtrace
+    }
+
+    fn frame(&self, pc: usize) -> Option<Frame> {
+        let module = self
+            .members
+            .iter()
+            .map(|m| m.module())
+            .find(|m| m.text_offset(pc).is_some())?;
+        let func = module.func_at(pc)?;
+        Some(Frame {
+            module: module.name().map(str::to_owned),
+            func_index: func.as_u32(),
+            func_name: module.func_name(func).map(str::to_owned),
+            wasm_offset: module.wasm_offset(pc),
+        })
+    }
+
+    /// A fault as the embedder is told it.
+    pub(crate) fn fault(
+        &self,
+        code: TrapCode,
+        memory_offset: Option<u64>,
+        detail: Option<String>,
+        pcs: &[usize],
+    ) -> Error {
+        Error::RuntimeFault(Box::new(FaultDetails {
+            code,
+            memory_offset,
+            detail,
+            backtrace: self.backtrace(pcs),
+        }))
+    }
+}
+
+impl References for Store {
+    fn func_to_raw(&self, func: Option<Func>) -> Result<u64, Error> {
+        match func {
+            None => Ok(0),
+            Some(func) if func.store == self.id => Ok(func.ptr.0),
+            Some(_) => Err(Error::ForeignReference),
+        }
+    }
+
+    fn func_from_raw(&self, raw: u64) -> Option<Func> {
+        (raw != 0).then_some(Func {
+            store: self.id,
+            ptr: FuncRefAddr(raw),
+        })
+    }
+
+    fn extern_to_raw(&self, object: Option<&ExternRef>) -> u64 {
+        let Some(object) = object else { return 0 };
+        let mut externs = self.externs.borrow_mut();
+        let Externs { list, handles } = &mut *externs;
+        *handles.entry(object.addr()).or_insert_with(|| {
+            list.push(object.clone());
+            list.len() as u64
+        })
+    }
+
+    fn extern_from_raw(&self, raw: u64) -> Option<ExternRef> {
+        let index = usize::try_from(raw).ok()?.checked_sub(1)?;
+        self.externs.borrow().list.get(index).cloned()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Members name each other (imports); the later ones name the earlier ones only, so dropping
+        // them in reverse frees each as it goes.
+        self.names.clear();
+        while self.members.pop().is_some() {}
+    }
+}

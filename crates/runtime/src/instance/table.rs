@@ -1,0 +1,186 @@
+//! A table defined by a module of an instance: its entries and their place.
+//!
+//! Function tables hold `table_entry` values, see `selvedge_artifact::vmfields`; tables of external
+//! references hold handles. Entries of a table with a small maximum stand in the context, where
+//! generated code finds them without a load; others on the host's heap.
+
+use std::cell::RefCell;
+
+use selvedge_artifact::types::TableType;
+use selvedge_artifact::vmfields::vm_table_definition;
+use selvedge_artifact::vmoffsets::TABLE_ENTRY_LEN;
+
+use crate::vm::context::Context;
+
+/// A table of a record.
+#[derive(Debug)]
+pub(crate) struct OwnTable {
+    pub(crate) ty: TableType,
+    /// Offset of its `VMTableDefinition` in the context.
+    definition: i32,
+    entries: RefCell<Entries>,
+}
+
+#[derive(Debug)]
+enum Entries {
+    /// In the context, at this offset.
+    Inline { offset: i32, len: u64 },
+    /// On the heap.
+    Heap(Vec<u64>),
+}
+
+impl OwnTable {
+    /// Makes a table of null entries and publishes it. `inline` is the offset of its entries in the
+    /// context, if it stands there.
+    pub(crate) fn new(
+        ty: TableType,
+        context: &Context,
+        vmctx: usize,
+        definition: i32,
+        inline: Option<i32>,
+    ) -> Self {
+        let entries = match inline {
+            Some(offset) => {
+                let capacity = ty.max.unwrap_or(ty.min) as usize;
+                context.zero(offset, capacity * TABLE_ENTRY_LEN as usize);
+                Entries::Inline {
+                    offset,
+                    len: ty.min,
+                }
+            }
+            None => Entries::Heap(vec![0; ty.min as usize]),
+        };
+        let table = Self {
+            ty,
+            definition,
+            entries: RefCell::new(entries),
+        };
+        table.publish(context, vmctx);
+        table
+    }
+
+    /// Writes the table's definition where generated code reads it.
+    fn publish(&self, context: &Context, vmctx: usize) {
+        let fields = vm_table_definition::OFFSETS;
+        let (base, len) = match &mut *self.entries.borrow_mut() {
+            Entries::Inline { offset, len } => (vmctx - offset.unsigned_abs() as usize, *len),
+            Entries::Heap(entries) => (
+                entries.as_mut_ptr().expose_provenance(),
+                entries.len() as u64,
+            ),
+        };
+        context.write(self.definition + fields.base as i32, base as u64);
+        context.write(self.definition + fields.len as i32, len);
+    }
+
+    /// Count of entries.
+    pub(crate) fn len(&self) -> u64 {
+        match &*self.entries.borrow() {
+            Entries::Inline { len, .. } => *len,
+            Entries::Heap(entries) => entries.len() as u64,
+        }
+    }
+
+    /// Whether a range lies inside.
+    fn covers(&self, at: u64, count: u64) -> bool {
+        at.checked_add(count).is_some_and(|end| end <= self.len())
+    }
+
+    /// An entry; `None` outside the table.
+    pub(crate) fn get(&self, context: &Context, at: u64) -> Option<u64> {
+        if !self.covers(at, 1) {
+            return None;
+        }
+        match &*self.entries.borrow() {
+            Entries::Inline { offset, .. } => Some(context.read(entry_offset(*offset, at))),
+            Entries::Heap(entries) => entries.get(at as usize).copied(),
+        }
+    }
+
+    /// A range of entries; `None` outside the table.
+    pub(crate) fn read(&self, context: &Context, at: u64, count: u64) -> Option<Vec<u64>> {
+        if !self.covers(at, count) {
+            return None;
+        }
+        match &*self.entries.borrow() {
+            Entries::Inline { offset, .. } => Some(
+                (at..at + count)
+                    .map(|i| context.read(entry_offset(*offset, i)))
+                    .collect(),
+            ),
+            Entries::Heap(entries) => entries
+                .get(at as usize..(at + count) as usize)
+                .map(<[u64]>::to_vec),
+        }
+    }
+
+    /// Stores entries; `None`, and nothing is stored, outside the table.
+    pub(crate) fn write(
+        &self,
+        context: &Context,
+        at: u64,
+        values: impl ExactSizeIterator<Item = u64>,
+    ) -> Option<()> {
+        if !self.covers(at, values.len() as u64) {
+            return None;
+        }
+        match &mut *self.entries.borrow_mut() {
+            Entries::Inline { offset, .. } => {
+                for (i, value) in (at..).zip(values) {
+                    context.write(entry_offset(*offset, i), value);
+                }
+            }
+            Entries::Heap(entries) => {
+                for (entry, value) in entries.iter_mut().skip(at as usize).zip(values) {
+                    *entry = value;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Copies encoded entries from an artifact to the start of the table.
+    pub(crate) fn write_image(&self, context: &Context, bytes: &[u8]) {
+        match &mut *self.entries.borrow_mut() {
+            Entries::Inline { offset, .. } => context.write_bytes(*offset, bytes),
+            Entries::Heap(entries) => {
+                for (entry, bytes) in entries.iter_mut().zip(bytes.as_chunks::<8>().0) {
+                    *entry = u64::from_le_bytes(*bytes);
+                }
+            }
+        }
+    }
+
+    /// Grows the table; the former count, or `None` if its maximum or the limit stands against it.
+    pub(crate) fn grow(
+        &self,
+        context: &Context,
+        vmctx: usize,
+        delta: u64,
+        value: u64,
+        limit: u64,
+    ) -> Option<u64> {
+        let old = self.len();
+        let new = old.checked_add(delta)?;
+        let max = self.ty.max.unwrap_or(u64::from(u32::MAX)).min(limit);
+        if new > max && delta > 0 {
+            return None;
+        }
+        match &mut *self.entries.borrow_mut() {
+            Entries::Inline { len, .. } => *len = new,
+            Entries::Heap(entries) => {
+                // The length is within the limit, but the memory may still not be there.
+                entries.try_reserve(delta as usize).ok()?;
+                entries.resize(new as usize, value);
+            }
+        }
+        self.publish(context, vmctx);
+        self.write(context, old, std::iter::repeat_n(value, delta as usize))?;
+        Some(old)
+    }
+}
+
+/// Offset of an entry that was checked to lie in a table of the context.
+fn entry_offset(base: i32, at: u64) -> i32 {
+    base + at as i32 * TABLE_ENTRY_LEN as i32
+}

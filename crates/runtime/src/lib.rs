@@ -1,0 +1,54 @@
+//! The runtime of Selvedge: from a compiled module to a guest that runs, and back.
+//!
+//! There is no compiler in here: a program that only loads artifacts links none.
+//!
+//! ```text
+//! engine  module  program          what is loaded and linked; shared, immutable
+//! region/                          address space for instances, handed out and taken back
+//! instance/  memory table value    one guest and what the host may do with it
+//! host/                            host functions, and what they see of the guest
+//! fault/                           what went wrong, as data
+//! ------------------------------------------------------------- unsafe rooms below
+//! vm/                              structures shared with generated code; entering and leaving it
+//! code/  stack/                    executable text; guest stacks
+//! sys/  arch/                      the operating system; the processor
+//! ```
+//!
+//! A room uses only what stands below it. Every file outside the rooms is free of `unsafe`.
+
+mod arch;
+mod code;
+mod engine;
+mod error;
+mod fault;
+mod host;
+mod instance;
+mod module;
+mod program;
+mod region;
+mod stack;
+mod sys;
+mod value;
+mod vm;
+
+pub use engine::Engine;
+pub use error::Error;
+pub use fault::details::{FaultDetails, Frame, WasmBacktrace};
+pub use host::error::{HostError, TerminationDetails};
+pub use host::func::{HostReturn, IntoHostFunc, WasmParams, WasmResults, WasmTy};
+pub use host::linker::Linker;
+pub use host::vmctx::{HeapRef, HeapRefMut, Vmctx};
+pub use instance::builder::InstanceBuilder;
+pub use instance::call::TypedFunc;
+pub use instance::handle::InstanceHandle;
+pub use instance::{Instance, Member};
+pub use module::{ExportType, ImportType, Module};
+pub use program::Program;
+pub use region::Region;
+pub use region::limits::Limits;
+pub use selvedge_artifact::traps::TrapCode;
+pub use selvedge_artifact::tunables::Tunables;
+pub use selvedge_artifact::types::{
+    ExternType, FuncType, GlobalType, MemoryType, TableType, ValType,
+};
+pub use value::{ExternRef, Func, RunResult, UntypedRetVal, Val};

@@ -1,0 +1,144 @@
+//! Addresses of a region's slots from its limits: pure arithmetic.
+//!
+//! ```text
+//!  region: | guard | slot 0 | slot 1 | ...
+//!  slot:   | context | memory reservation | guard |
+//!                    ^ vmctx
+//! ```
+//!
+//! The guard before slot 0 keeps what lies below the first context as far away as between slots: a
+//! wrong negative offset of up to 2 GiB finds no neighbour (I-6).
+
+use selvedge_artifact::tunables::Tunables;
+
+use crate::error::Error;
+use crate::region::limits::Limits;
+use crate::sys::page::{PageLen, page_len};
+
+/// Rounds a length up to whole pages; saturates.
+pub(crate) fn round_up_to_page(len: usize) -> usize {
+    PageLen::round_up(len).map_or(usize::MAX / page_len() * page_len(), PageLen::get)
+}
+
+/// Where slots lie in a region's reservation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Layout {
+    /// Bytes before the first slot.
+    front_guard_len: usize,
+    /// Bytes from slot to slot.
+    stride: usize,
+    /// Bytes of context below `vmctx`.
+    context_len: usize,
+    /// Slots.
+    slots: u32,
+}
+
+impl Layout {
+    /// Lays out a region.
+    pub(crate) fn new(slots: u32, limits: &Limits, tunables: &Tunables) -> Result<Self, Error> {
+        let too_large =
+            || Error::InvalidLimits(format!("{slots} slots need more than the address space"));
+        if slots == 0 {
+            return Err(Error::InvalidLimits(
+                "a region needs at least one slot".to_owned(),
+            ));
+        }
+        let guard = usize::try_from(tunables.memory_guard_len).map_err(|_| too_large())?;
+        let reservation =
+            usize::try_from(tunables.memory_reservation_len).map_err(|_| too_large())?;
+        let stride = limits
+            .context_len
+            .checked_add(reservation)
+            .and_then(|len| len.checked_add(guard))
+            .ok_or_else(too_large)?;
+        let layout = Self {
+            front_guard_len: guard,
+            stride,
+            context_len: limits.context_len,
+            slots,
+        };
+        layout.checked_total().ok_or_else(too_large)?;
+        Ok(layout)
+    }
+
+    fn checked_total(&self) -> Option<usize> {
+        self.stride
+            .checked_mul(self.slots as usize)?
+            .checked_add(self.front_guard_len)
+    }
+
+    /// Bytes of the whole reservation.
+    pub(crate) fn total_len(&self) -> usize {
+        self.checked_total().unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of all contexts together, as the second mapping has them.
+    pub(crate) fn contexts_len(&self) -> usize {
+        self.context_len * self.slots as usize
+    }
+
+    /// Offset of a slot's context in the reservation.
+    pub(crate) fn context(&self, slot: u32) -> usize {
+        self.front_guard_len + self.stride * slot as usize
+    }
+
+    /// Offset of a slot's `vmctx`, which is the base of its memory 0, in the reservation.
+    pub(crate) fn vmctx(&self, slot: u32) -> usize {
+        self.context(slot) + self.context_len
+    }
+
+    /// Offset of a slot's context in the second mapping.
+    pub(crate) fn alias(&self, slot: u32) -> usize {
+        self.context_len * slot as usize
+    }
+
+    /// Bytes of context of a slot.
+    pub(crate) fn context_len(&self) -> usize {
+        self.context_len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_apart_by_their_guards() {
+        let tunables = Tunables::default();
+        let limits = Limits::default();
+        let layout = Layout::new(7, &limits, &tunables).unwrap();
+        let (reservation, guard) = (4usize << 30, 2usize << 30);
+        assert!(layout.context(0) >= guard);
+        for slot in 0..7 {
+            assert_eq!(
+                layout.vmctx(slot) - layout.context(slot),
+                limits.context_len
+            );
+            assert_eq!(layout.vmctx(slot) % 4096, 0);
+            let end = layout.vmctx(slot) + reservation + guard;
+            let next = if slot == 6 {
+                layout.total_len()
+            } else {
+                layout.context(slot + 1)
+            };
+            assert_eq!(end, next);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let tunables = Tunables::default();
+        let limits = Limits::default();
+        assert!(Layout::new(0, &limits, &tunables).is_err());
+        let huge = Tunables {
+            memory_reservation_len: u64::MAX,
+            ..tunables
+        };
+        assert!(Layout::new(1, &limits, &huge).is_err());
+        let large = Tunables {
+            memory_reservation_len: 1 << 50,
+            ..tunables
+        };
+        assert!(Layout::new(u32::MAX, &limits, &large).is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! A region: a pool of slots with the same limits.
+
+pub(crate) mod layout;
+pub(crate) mod limits;
+pub(crate) mod slot;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::instance::builder::InstanceBuilder;
+use crate::instance::handle::InstanceHandle;
+use crate::program::Program;
+use crate::sys::{memfd, mmap::Reservation};
+use layout::Layout;
+use limits::Limits;
+use slot::{Slot, SlotState};
+
+/// A pool of slots with the same limits. Clones name the same region; an instance keeps its region alive.
+#[derive(Clone, Debug)]
+pub struct Region {
+    inner: Arc<RegionInner>,
+}
+
+/// What slots share.
+#[derive(Debug)]
+pub(crate) struct RegionInner {
+    /// Address space of all slots.
+    pub(crate) space: Reservation,
+    /// Second mapping of all contexts, writable.
+    pub(crate) contexts: Reservation,
+    /// Where slots lie.
+    pub(crate) layout: Layout,
+    engine: Engine,
+    limits: Limits,
+    capacity: u32,
+    free: Mutex<Vec<SlotState>>,
+}
+
+impl Region {
+    /// Reserves address space for a number of instances. Memory is used only once guests use it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidLimits`], or [`Error::System`] if the address space is not to be had.
+    pub fn new(engine: &Engine, slots: u32, limits: &Limits) -> Result<Self, Error> {
+        let limits = limits.checked()?;
+        let layout = Layout::new(slots, &limits, engine.tunables())?;
+        let space = Reservation::reserve(layout.total_len()).map_err(Error::system(
+            "reserve address space for the region; try fewer slots",
+        ))?;
+        let len = layout.contexts_len();
+        let contexts = Reservation::reserve(len)
+            .map_err(Error::system("reserve address space for contexts"))?;
+        // One file, mapped twice: read-only where the guest looks, writable for the host (I-5).
+        let file = memfd::create("selvedge-contexts", len as u64)
+            .map_err(Error::system("make the file behind contexts"))?;
+        let mapped = Error::system("map contexts");
+        contexts
+            .map_file_shared(0, len, &file, 0, true)
+            .map_err(mapped)?;
+        for slot in 0..slots {
+            let offset = layout.context(slot);
+            let alias = layout.alias(slot) as u64;
+            space
+                .map_file_shared(offset, layout.context_len(), &file, alias, false)
+                .map_err(Error::system("map contexts; try fewer slots"))?;
+        }
+        // The lowest slot is handed out first.
+        let free = (0..slots).rev().map(SlotState::new).collect();
+        Ok(Self {
+            inner: Arc::new(RegionInner {
+                space,
+                contexts,
+                layout,
+                engine: engine.clone(),
+                limits,
+                capacity: slots,
+                free: Mutex::new(free),
+            }),
+        })
+    }
+
+    /// Makes an instance of a program. A start function, if the module has one, has not run yet: see
+    /// [`Instance::run_start`](crate::Instance::run_start).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RegionFull`], [`Error::LimitsExceeded`], [`Error::OtherEngine`],
+    /// [`Error::DataSegmentOutOfBounds`], [`Error::ElemSegmentOutOfBounds`] or [`Error::System`].
+    pub fn new_instance(&self, program: &Program) -> Result<InstanceHandle, Error> {
+        self.instance_builder(program).build()
+    }
+
+    /// Makes an instance with options.
+    pub fn instance_builder<'a>(&'a self, program: &'a Program) -> InstanceBuilder<'a> {
+        InstanceBuilder::new(self, program)
+    }
+
+    /// Slots in all.
+    pub fn capacity(&self) -> u32 {
+        self.inner.capacity
+    }
+
+    /// Slots that are free.
+    pub fn free_slots(&self) -> u32 {
+        self.inner.with_free(|free| free.len()) as u32
+    }
+
+    /// Slots that are in use.
+    pub fn used_slots(&self) -> u32 {
+        self.capacity() - self.free_slots()
+    }
+
+    /// The limits of its instances.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// The engine it belongs to.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// Takes a slot and makes it ready for a program.
+    pub(crate) fn take_slot(&self, program: &Program) -> Result<Slot, Error> {
+        let module = program.module().id();
+        let state = self.inner.with_free(|free| {
+            // A slot that last ran the same module has its pages in place. Only the most recent
+            // slots are looked at, so that taking one does not depend on the region's size.
+            const LOOKED_AT: usize = 8;
+            let recent = free.len().saturating_sub(LOOKED_AT);
+            let warm = free[recent..]
+                .iter()
+                .rposition(|slot| slot.last_module == module);
+            match warm {
+                Some(at) => Some(free.remove(recent + at)),
+                None => free.pop(),
+            }
+        });
+        let state = state.ok_or(Error::RegionFull {
+            capacity: self.inner.capacity,
+        })?;
+        let mut slot = Slot::new(self.inner.clone(), state);
+        slot.prepare(program)?;
+        Ok(slot)
+    }
+}
+
+impl RegionInner {
+    fn with_free<R>(&self, f: impl FnOnce(&mut Vec<SlotState>) -> R) -> R {
+        // The list is whole after every statement above, so a poisoned lock is no reason to stop.
+        f(&mut self.free.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Limits of its instances.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Takes a slot back.
+    pub(crate) fn give_back(&self, state: SlotState) {
+        self.with_free(|free| free.push(state));
+    }
+}

@@ -1,0 +1,249 @@
+//! One slot: the address space of an instance, made ready for a program and made clean after it.
+//!
+//! A slot that last ran the same module keeps its mappings. What a guest wrote to its memory is
+//! dropped page by page by the kernel (`madvise`), which brings the image back.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use selvedge_artifact::types::WASM_PAGE_LEN;
+
+use crate::error::Error;
+use crate::program::Program;
+use crate::region::RegionInner;
+use crate::region::layout::round_up_to_page;
+
+/// A slot while it is not in use.
+#[derive(Debug)]
+pub(crate) struct SlotState {
+    index: u32,
+    /// Module whose image and rights the slot has; 0 if none.
+    pub(crate) last_module: u64,
+    /// Bytes of memory 0 that can be accessed now.
+    accessible_len: usize,
+    /// Bytes of memory 0 that can be accessed when an instance begins.
+    initial_len: usize,
+    /// Bytes of memory 0 that a file backs.
+    image_len: usize,
+    /// The part of the context that the guest may write, as offset and length in the region's space.
+    writable: (usize, usize),
+    /// Bytes of context in use.
+    context_len: usize,
+}
+
+impl SlotState {
+    /// A slot that nothing has used.
+    pub(crate) fn new(index: u32) -> Self {
+        Self {
+            index,
+            last_module: 0,
+            accessible_len: 0,
+            initial_len: 0,
+            image_len: 0,
+            writable: (0, 0),
+            context_len: 0,
+        }
+    }
+}
+
+/// A slot in use. Dropping it makes it clean and gives it back.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    region: Arc<RegionInner>,
+    /// Taken out only when the slot is given back.
+    state: SlotState,
+    /// The slot is in an unknown state and must be mapped anew.
+    broken: bool,
+}
+
+impl Slot {
+    /// Takes charge of a slot.
+    pub(crate) fn new(region: Arc<RegionInner>, state: SlotState) -> Self {
+        Self {
+            region,
+            state,
+            broken: false,
+        }
+    }
+
+    /// The base of memory 0, which is the guest's `vmctx`.
+    pub(crate) fn vmctx(&self) -> *mut u8 {
+        self.region
+            .space
+            .base()
+            .wrapping_add(self.region.layout.vmctx(self.state.index))
+    }
+
+    /// The end of the context in the host's writable mapping: what `vmctx` is to the guest.
+    pub(crate) fn context_top(&self) -> *mut u8 {
+        let offset = self.region.layout.alias(self.state.index) + self.region.layout.context_len();
+        self.region.contexts.base().wrapping_add(offset)
+    }
+
+    /// Bytes of context below the top.
+    pub(crate) fn context_len(&self) -> usize {
+        self.region.layout.context_len()
+    }
+
+    /// Addresses that an access to memory 0 may hit, guard included.
+    pub(crate) fn memory_range(&self, reserved_len: u64) -> Range<usize> {
+        let base = self.vmctx().addr();
+        base..base + reserved_len as usize
+    }
+
+    /// The limits of the slot's region.
+    pub(crate) fn limits(&self) -> &crate::region::limits::Limits {
+        self.region.limits()
+    }
+
+    /// Makes the slot ready: rights of the context, image of memory 0. The context's contents are
+    /// left to the instance, and are zero or what the same module's last instance left.
+    pub(crate) fn prepare(&mut self, program: &Program) -> Result<(), Error> {
+        let module = program.module();
+        if self.state.last_module == module.id() {
+            return Ok(());
+        }
+        self.check_limits(program)?;
+        // Until all is mapped the slot matches no module.
+        self.state.last_module = 0;
+        self.broken = true;
+        self.protect_context(program)
+            .map_err(Error::system("protect the instance's context"))?;
+        self.map_memory(program)
+            .map_err(Error::system("map the instance's memory"))?;
+        self.state.last_module = module.id();
+        self.broken = false;
+        Ok(())
+    }
+
+    fn check_limits(&self, program: &Program) -> Result<(), Error> {
+        let limits = self.region.limits();
+        let info = program.module().info();
+        let offsets = program.module().offsets();
+        let context = offsets.read_only_len() as usize + offsets.writable_len() as usize;
+        if context > limits.context_len {
+            return Err(Error::LimitsExceeded {
+                what: "bytes of context (globals and fixed tables)",
+                needed: context as u64,
+                given: limits.context_len as u64,
+                knob: "context_len",
+            });
+        }
+        if info.owns_memory0() {
+            let needed = info.memories[0].min * WASM_PAGE_LEN;
+            if needed > limits.memory_len {
+                return Err(Error::LimitsExceeded {
+                    what: "bytes of memory",
+                    needed,
+                    given: limits.memory_len,
+                    knob: "memory_len",
+                });
+            }
+        }
+        let tables = &info.tables[info.imported.tables as usize..];
+        if let Some(table) = tables.iter().find(|t| t.min > limits.table_elements) {
+            return Err(Error::LimitsExceeded {
+                what: "table elements",
+                needed: table.min,
+                given: limits.table_elements,
+                knob: "table_elements",
+            });
+        }
+        Ok(())
+    }
+
+    /// Gives the guest write access to the globals of this module and to nothing else of the context.
+    fn protect_context(&mut self, program: &Program) -> std::io::Result<()> {
+        let offsets = program.module().offsets();
+        let space = &self.region.space;
+        let (offset, len) = self.state.writable;
+        if len > 0 {
+            space.protect_read(offset, len)?;
+        }
+        let (read_only, writable) = (
+            offsets.read_only_len() as usize,
+            offsets.writable_len() as usize,
+        );
+        let offset = self.region.layout.vmctx(self.state.index) - read_only - writable;
+        self.state.writable = (offset, writable);
+        if writable > 0 {
+            space.protect_read_write(offset, writable)?;
+        }
+        self.state.context_len = read_only + writable;
+        Ok(())
+    }
+
+    /// Maps memory 0: the image from its file, zero pages behind it, nothing beyond the initial length.
+    fn map_memory(&mut self, program: &Program) -> std::io::Result<()> {
+        let info = program.module().info();
+        let space = &self.region.space;
+        let base = self.region.layout.vmctx(self.state.index);
+        let state = &mut self.state;
+        let mapped = state.accessible_len.max(state.image_len);
+        if mapped > 0 {
+            space.map_none(base, round_up_to_page(mapped))?;
+        }
+        (state.accessible_len, state.initial_len, state.image_len) = (0, 0, 0);
+        if !info.owns_memory0() {
+            return Ok(());
+        }
+        let len = (info.memories[0].min * WASM_PAGE_LEN) as usize;
+        let mut image_len = 0;
+        if let Some(image) = program.image() {
+            image_len = image.len;
+            space.map_file_private(base, image_len, &image.file, 0, true)?;
+            state.image_len = image_len;
+        }
+        if len > image_len {
+            space.protect_read_write(base + image_len, len - image_len)?;
+        }
+        (state.accessible_len, state.initial_len) = (len, len);
+        Ok(())
+    }
+
+    /// Makes more of memory 0 accessible.
+    pub(crate) fn grow_memory(&mut self, len: usize) -> std::io::Result<()> {
+        let old = self.state.accessible_len;
+        if len > old {
+            let base = self.region.layout.vmctx(self.state.index);
+            self.region
+                .space
+                .protect_read_write(base + old, len - old)?;
+            self.state.accessible_len = len;
+        }
+        Ok(())
+    }
+
+    /// Drops what the guest wrote to memory 0 and what it grew.
+    fn clean(&mut self) -> std::io::Result<()> {
+        let base = self.region.layout.vmctx(self.state.index);
+        let (accessible, initial) = (self.state.accessible_len, self.state.initial_len);
+        if accessible > 0 {
+            self.region.space.decommit(base, accessible)?;
+        }
+        if accessible > initial {
+            self.region
+                .space
+                .protect_none(base + initial, accessible - initial)?;
+            self.state.accessible_len = initial;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let failed = self.broken || self.clean().is_err();
+        let index = self.state.index;
+        let mut state = std::mem::replace(&mut self.state, SlotState::new(index));
+        if failed {
+            // The next user maps everything anew; what lies behind is forgotten by `map_none`.
+            state.last_module = 0;
+            state.accessible_len = state
+                .accessible_len
+                .max(state.image_len)
+                .max(state.initial_len);
+        }
+        self.region.give_back(state);
+    }
+}

@@ -1,0 +1,105 @@
+//! Tests of one stack: its layout, its guards, its memory.
+#![allow(unsafe_code, reason = "room R3, SAFETY.md")]
+
+use super::*;
+use crate::sys::fork::{self, Outcome};
+
+fn write(addr: usize, value: u8) {
+    // SAFETY: on a stack of the test's own, or meant to fault in a child.
+    unsafe { std::ptr::with_exposed_provenance_mut::<u8>(addr).write_volatile(value) };
+}
+
+fn read(addr: usize) -> u8 {
+    // SAFETY: on a stack of the test's own.
+    unsafe { std::ptr::with_exposed_provenance::<u8>(addr).read_volatile() }
+}
+
+fn writing_faults(addr: usize) -> bool {
+    let outcome = fork::run(|| {
+        fork::set_default(libc::SIGSEGV);
+        write(addr, 1);
+        0
+    });
+    outcome == Outcome::Killed(libc::SIGSEGV)
+}
+
+#[test]
+fn usable_bytes_lie_between_limit_and_top_and_guards_around_them() {
+    let stack = Stack::new(1 << 20, 64 << 10).unwrap();
+    assert_eq!(stack.usable_len(), 1 << 20);
+    assert_eq!(stack.top() - stack.limit(), 1 << 20);
+    assert_eq!(stack.low_guard(), stack.limit() - (64 << 10)..stack.limit());
+    assert_eq!(stack.top() % page_len(), 0);
+    let mapped_end = stack.memory.addr() + stack.memory.len();
+    assert_eq!(
+        mapped_end,
+        stack.top() + page_len(),
+        "the high guard is ours"
+    );
+    for addr in [stack.limit(), stack.top() - 1] {
+        write(addr, 3);
+        assert_eq!(read(addr), 3);
+    }
+    let guards = [
+        stack.low_guard().start,
+        stack.limit() - 1,
+        stack.top(),
+        stack.top() + page_len() - 1,
+    ];
+    for addr in guards {
+        assert!(writing_faults(addr), "{addr:#x}");
+    }
+}
+
+#[test]
+fn lengths_are_rounded_up_to_pages() {
+    let stack = Stack::new(page_len() + 1, 1).unwrap();
+    assert_eq!(stack.usable_len(), 2 * page_len());
+    assert_eq!(stack.low_guard().len(), page_len());
+    let stack = Stack::new(0, 0).unwrap();
+    assert_eq!(
+        (stack.usable_len(), stack.low_guard().len()),
+        (page_len(), page_len())
+    );
+}
+
+#[test]
+fn absurd_lengths_are_errors() {
+    for (usable_len, guard_len) in [
+        (usize::MAX, 1),
+        (1, usize::MAX),
+        (1 << 63, 1 << 63),
+        (1 << 60, 1 << 16),
+    ] {
+        assert!(
+            Stack::new(usable_len, guard_len).is_err(),
+            "{usable_len:#x} {guard_len:#x}"
+        );
+    }
+}
+
+#[test]
+fn a_stack_can_go_to_another_thread() {
+    let stack = Stack::new(1 << 16, 1 << 16).unwrap();
+    std::thread::spawn(move || write(stack.limit(), 1))
+        .join()
+        .unwrap();
+}
+
+#[test]
+fn a_trimmed_stack_keeps_only_its_highest_pages() {
+    let stack = Stack::new(1 << 20, 1 << 16).unwrap();
+    let kept = stack.top() - KEPT_LEN;
+    for addr in [stack.limit(), kept - 1, kept, stack.top() - 1] {
+        write(addr, 6);
+    }
+    stack.trim().unwrap();
+    let contents = [stack.limit(), kept - 1, kept, stack.top() - 1].map(read);
+    assert_eq!(contents, [0, 0, 6, 6]);
+    write(stack.limit(), 1);
+
+    let short = Stack::new(1 << 16, 1 << 16).unwrap();
+    write(short.limit(), 6);
+    short.trim().unwrap();
+    assert_eq!(read(short.limit()), 6);
+}

@@ -1,0 +1,337 @@
+//! Values that pass between host and guest when types are known only at run time.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use selvedge_artifact::types::{FuncType, ValType};
+
+use crate::error::Error;
+use crate::vm::context::ArraySlot;
+use crate::vm::ptr::FuncRefPtr;
+
+/// A Wasm value.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Val {
+    /// `i32`
+    I32(i32),
+    /// `i64`
+    I64(i64),
+    /// `f32`; NaN payloads are kept.
+    F32(f32),
+    /// `f64`; NaN payloads are kept.
+    F64(f64),
+    /// `funcref`
+    FuncRef(Option<Func>),
+    /// `externref`
+    ExternRef(Option<ExternRef>),
+}
+
+impl Val {
+    /// The type of the value.
+    pub const fn ty(&self) -> ValType {
+        match self {
+            Self::I32(_) => ValType::I32,
+            Self::I64(_) => ValType::I64,
+            Self::F32(_) => ValType::F32,
+            Self::F64(_) => ValType::F64,
+            Self::FuncRef(_) => ValType::FuncRef,
+            Self::ExternRef(_) => ValType::ExternRef,
+        }
+    }
+
+    /// The zero or null of a type.
+    pub const fn default_of(ty: ValType) -> Self {
+        match ty {
+            ValType::I64 => Self::I64(0),
+            ValType::F32 => Self::F32(0.0),
+            ValType::F64 => Self::F64(0.0),
+            ValType::FuncRef => Self::FuncRef(None),
+            ValType::ExternRef => Self::ExternRef(None),
+            // `ValType` may gain types; those that this build knows are all above.
+            _ => Self::I32(0),
+        }
+    }
+
+    /// The value of an `i32`.
+    pub const fn i32(&self) -> Option<i32> {
+        if let Self::I32(v) = self {
+            Some(*v)
+        } else {
+            None
+        }
+    }
+
+    /// The value of an `i64`.
+    pub const fn i64(&self) -> Option<i64> {
+        if let Self::I64(v) = self {
+            Some(*v)
+        } else {
+            None
+        }
+    }
+
+    /// The value of an `f32`.
+    pub const fn f32(&self) -> Option<f32> {
+        if let Self::F32(v) = self {
+            Some(*v)
+        } else {
+            None
+        }
+    }
+
+    /// The value of an `f64`.
+    pub const fn f64(&self) -> Option<f64> {
+        if let Self::F64(v) = self {
+            Some(*v)
+        } else {
+            None
+        }
+    }
+}
+
+macro_rules! val_from {
+    ($($ty:ty => $variant:ident($conv:expr);)*) => {$(
+        impl From<$ty> for Val {
+            fn from(value: $ty) -> Self {
+                Self::$variant($conv(value))
+            }
+        }
+    )*};
+}
+
+val_from! {
+    i32 => I32(|v| v);
+    u32 => I32(u32::cast_signed);
+    i64 => I64(|v| v);
+    u64 => I64(u64::cast_signed);
+    f32 => F32(|v| v);
+    f64 => F64(|v| v);
+    bool => I32(i32::from);
+    Option<Func> => FuncRef(|v| v);
+    Option<ExternRef> => ExternRef(|v| v);
+}
+
+/// A host object that a guest holds without seeing inside.
+#[derive(Clone)]
+pub struct ExternRef(Arc<dyn Any + Send + Sync>);
+
+impl ExternRef {
+    /// Wraps an object.
+    pub fn new<T: Any + Send + Sync>(object: T) -> Self {
+        Self(Arc::new(object))
+    }
+
+    /// The object, if it is of this type.
+    pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+
+    /// Whether two references name the same object.
+    pub fn same(&self, other: &Self) -> bool {
+        self.addr() == other.addr()
+    }
+
+    /// The object's address: references to one object are one handle to the guest.
+    pub(crate) fn addr(&self) -> usize {
+        Arc::as_ptr(&self.0).cast::<()>().addr()
+    }
+}
+
+impl fmt::Debug for ExternRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExternRef({:#x})", self.addr())
+    }
+}
+
+/// A function of an instance, as a value. It is of use to that instance only: given to another one it
+/// is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Func {
+    pub(crate) store: u64,
+    pub(crate) ptr: FuncRefAddr,
+}
+
+/// A [`FuncRefPtr`] that may be kept beyond its store, since it says nothing by itself: it becomes a
+/// pointer again only when the store it belongs to is at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct FuncRefAddr(pub(crate) u64);
+
+impl From<FuncRefPtr> for FuncRefAddr {
+    fn from(ptr: FuncRefPtr) -> Self {
+        Self(ptr.to_raw())
+    }
+}
+
+/// How a run ended, if not with an error.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunResult {
+    /// The function returned these values.
+    Returned(UntypedRetVal),
+}
+
+impl RunResult {
+    /// The values that the function returned, if it did.
+    pub fn returned(self) -> Option<UntypedRetVal> {
+        let Self::Returned(values) = self;
+        Some(values)
+    }
+
+    /// The values that the function returned.
+    ///
+    /// # Panics
+    ///
+    /// If the run ended otherwise, as the name says; [`RunResult::returned`] does not.
+    pub fn unwrap_returned(self) -> UntypedRetVal {
+        let Self::Returned(values) = self;
+        values
+    }
+}
+
+/// The results of a function called by name. Converts to the scalar type that its first value has; a
+/// function without results gives zero.
+#[derive(Clone, Debug, Default)]
+pub struct UntypedRetVal {
+    values: Vec<Val>,
+}
+
+impl UntypedRetVal {
+    pub(crate) fn new(values: Vec<Val>) -> Self {
+        Self { values }
+    }
+
+    /// All results in order.
+    pub fn values(&self) -> &[Val] {
+        &self.values
+    }
+
+    /// All results in order.
+    pub fn into_values(self) -> Vec<Val> {
+        self.values
+    }
+
+    /// The bits of the first result; integers are zero-extended.
+    pub fn bits(&self) -> u64 {
+        match self.values.first() {
+            Some(Val::I32(v)) => u64::from(v.cast_unsigned()),
+            Some(Val::I64(v)) => v.cast_unsigned(),
+            Some(Val::F32(v)) => u64::from(v.to_bits()),
+            Some(Val::F64(v)) => v.to_bits(),
+            _ => 0,
+        }
+    }
+}
+
+macro_rules! from_ret_val {
+    ($($ty:ty => $conv:expr;)*) => {$(
+        impl From<UntypedRetVal> for $ty {
+            fn from(value: UntypedRetVal) -> Self {
+                $conv(value.bits())
+            }
+        }
+        impl From<&UntypedRetVal> for $ty {
+            fn from(value: &UntypedRetVal) -> Self {
+                $conv(value.bits())
+            }
+        }
+    )*};
+}
+
+from_ret_val! {
+    u64 => |bits| bits;
+    i64 => u64::cast_signed;
+    u32 => |bits| bits as u32;
+    i32 => |bits| (bits as u32).cast_signed();
+    f32 => |bits| f32::from_bits(bits as u32);
+    f64 => f64::from_bits;
+    bool => |bits| bits != 0;
+}
+
+/// Checks values against types.
+pub(crate) fn check_types(
+    what: &'static str,
+    values: &[Val],
+    types: &[ValType],
+) -> Result<(), Error> {
+    if values.len() == types.len() && values.iter().zip(types).all(|(v, t)| v.ty() == *t) {
+        return Ok(());
+    }
+    let given = FuncType::new(values.iter().map(Val::ty), []);
+    let expected = FuncType::new(types.iter().copied(), []);
+    let list = |ty: &FuncType| {
+        ty.to_string()
+            .split(" -> ")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Err(Error::TypeMismatch {
+        what,
+        expected: list(&expected),
+        found: list(&given),
+    })
+}
+
+/// Turns values into what generated code holds and back; references need the store they belong to.
+pub(crate) trait References {
+    /// The raw form of a function reference.
+    fn func_to_raw(&self, func: Option<Func>) -> Result<u64, Error>;
+    /// The function reference of a raw form that generated code gave.
+    fn func_from_raw(&self, raw: u64) -> Option<Func>;
+    /// The handle of an object.
+    fn extern_to_raw(&self, object: Option<&ExternRef>) -> u64;
+    /// The object of a handle.
+    fn extern_from_raw(&self, raw: u64) -> Option<ExternRef>;
+
+    /// Puts a value into a slot.
+    fn val_to_slot(&self, val: &Val) -> Result<ArraySlot, Error> {
+        Ok(ArraySlot::new(match val {
+            Val::I32(v) => u64::from(v.cast_unsigned()),
+            Val::I64(v) => v.cast_unsigned(),
+            Val::F32(v) => u64::from(v.to_bits()),
+            Val::F64(v) => v.to_bits(),
+            Val::FuncRef(func) => self.func_to_raw(*func)?,
+            Val::ExternRef(object) => self.extern_to_raw(object.as_ref()),
+        }))
+    }
+
+    /// Takes a value of a type out of a slot.
+    fn val_from_slot(&self, slot: ArraySlot, ty: ValType) -> Val {
+        let bits = slot.lo;
+        match ty {
+            ValType::I64 => Val::I64(bits.cast_signed()),
+            ValType::F32 => Val::F32(f32::from_bits(bits as u32)),
+            ValType::F64 => Val::F64(f64::from_bits(bits)),
+            ValType::FuncRef => Val::FuncRef(self.func_from_raw(bits)),
+            ValType::ExternRef => Val::ExternRef(self.extern_from_raw(bits)),
+            _ => Val::I32((bits as u32).cast_signed()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn return_values_convert_by_bits() {
+        let ret = UntypedRetVal::new(vec![Val::I32(-1)]);
+        assert_eq!(u64::from(&ret), 0xffff_ffff);
+        assert_eq!(i32::from(&ret), -1);
+        assert_eq!(u64::from(UntypedRetVal::default()), 0);
+        let nan = f64::from_bits(0x7ff4_0000_0000_0001);
+        let ret = UntypedRetVal::new(vec![Val::F64(nan)]);
+        assert_eq!(f64::from(&ret).to_bits(), nan.to_bits());
+    }
+
+    #[test]
+    fn mismatches_say_both_types() {
+        let error = check_types("the function takes", &[1u64.into()], &[ValType::I32]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "type mismatch: the function takes (i32), got (i64)"
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! What this thread is running: one record an entry into a guest, on the host's stack.
+#![allow(unsafe_code, reason = "room R5, SAFETY.md")]
+
+use core::cell::Cell;
+use core::ops::Range;
+use core::ptr;
+use std::any::Any;
+
+use selvedge_artifact::traps::TrapCode;
+
+use super::context::VMRuntimeLimits;
+use crate::host::error::HostError;
+
+/// Why a guest was left without returning, as the side that stopped it left it in the store.
+pub(crate) enum Outcome {
+    /// A host function failed or ended the guest.
+    Host(HostError),
+    /// A host function panicked.
+    Panic(Box<dyn Any + Send>),
+    /// A libcall trapped.
+    Trap(TrapCode, Option<String>),
+}
+
+/// A trap that the signal handler found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrapRecord {
+    /// Why.
+    pub(crate) code: TrapCode,
+    /// The faulting instruction.
+    pub(crate) pc: usize,
+    /// Its frame pointer.
+    pub(crate) fp: usize,
+    /// Offset in a memory, for an access outside it.
+    pub(crate) memory_offset: Option<u64>,
+}
+
+/// One entry into a guest. Lives on the host's stack and is linked to the entry outside it, which may be
+/// of another store. The signal handler reads it: plain words only, nothing with a destructor.
+#[derive(Debug)]
+pub(crate) struct Activation {
+    outer: Cell<*const Activation>,
+    /// The limits that generated code of this entry uses.
+    pub(crate) limits: *const VMRuntimeLimits,
+    /// Usable bytes of the guest's stack.
+    pub(crate) stack: Range<usize>,
+    /// Its low guard.
+    pub(crate) guard: Range<usize>,
+    /// Reservations of the memories that the guest may access.
+    pub(crate) memories: *const [Range<usize>],
+    /// Filled by the signal handler.
+    pub(crate) trap: Cell<Option<TrapRecord>>,
+}
+
+thread_local! {
+    /// The innermost activation. `const` and without destructor: reading it in a signal handler
+    /// initialises nothing (D-11).
+    static CURRENT: Cell<*const Activation> = const { Cell::new(ptr::null()) };
+}
+
+impl Activation {
+    /// Makes a record that is not published yet.
+    pub(crate) fn new(
+        limits: *const VMRuntimeLimits,
+        stack: Range<usize>,
+        guard: Range<usize>,
+        memories: *const [Range<usize>],
+    ) -> Self {
+        Self {
+            outer: Cell::new(ptr::null()),
+            limits,
+            stack,
+            guard,
+            memories,
+            trap: Cell::new(None),
+        }
+    }
+
+    /// Publishes the record for the time of a call (I-3).
+    #[inline]
+    pub(crate) fn publish<R>(&self, call: impl FnOnce() -> R) -> R {
+        /// Takes the record back also if the call unwinds.
+        struct Restore(*const Activation);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        let outer = CURRENT.replace(self);
+        let _restore = Restore(outer);
+        self.outer.set(outer);
+        call()
+    }
+
+    /// Calls a function with the innermost activation of this thread, if there is one. Usable in a
+    /// signal handler.
+    pub(crate) fn with_current<R>(f: impl FnOnce(&Activation) -> R) -> Option<R> {
+        let current = CURRENT.get();
+        // SAFETY: a published record stands on the stack of a frame of this thread that has not
+        // returned (I-3).
+        unsafe { current.as_ref() }.map(f)
+    }
+}

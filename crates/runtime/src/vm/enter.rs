@@ -1,0 +1,220 @@
+//! Host to guest and back: a stack, an activation, and what to make of how the guest was left.
+#![allow(unsafe_code, reason = "room R5, SAFETY.md")]
+
+use std::panic::resume_unwind;
+
+use super::activation::{Activation, Outcome};
+use super::backtrace::{self, Start};
+use super::context::ArraySlot;
+use crate::arch;
+use crate::error::Error;
+use crate::host::error::HostError;
+use crate::instance::store::{ExitPoint, Store};
+use crate::stack::cache;
+use crate::sys::{sigstack, thread};
+
+/// Room that the host's stack must have for a guest to be entered: host functions run there.
+const HOST_STACK_ROOM: usize = 128 << 10;
+
+/// A guest function as `arch::enter` needs it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    vmctx: usize,
+    trampoline: usize,
+    body: usize,
+}
+
+impl Entry {
+    /// Names a function of the instance at `vmctx`.
+    ///
+    /// # Safety
+    ///
+    /// - `body` is a function of the module of the instance at `vmctx`.
+    /// - `trampoline` is the host-to-guest trampoline of its signature.
+    pub(crate) unsafe fn new(vmctx: usize, trampoline: usize, body: usize) -> Self {
+        Self {
+            vmctx,
+            trampoline,
+            body,
+        }
+    }
+
+    /// Calls the function. `slots` hold the arguments, and after success the results.
+    ///
+    /// # Errors
+    ///
+    /// Why the guest was left, if it did not return. A panic of a host function goes on from here.
+    ///
+    /// # Safety
+    ///
+    /// - The function is of a member of `store`.
+    /// - `slots` has as many slots as its signature needs, typed as it says.
+    pub(crate) unsafe fn call(&self, store: &Store, slots: &mut [ArraySlot]) -> Result<(), Error> {
+        sigstack::ensure().map_err(Error::system("make a signal stack"))?;
+        if thread::stack_left(arch::stack_pointer()).is_some_and(|left| left < HOST_STACK_ROOM) {
+            let detail = "too many host functions and guests call each other".to_owned();
+            let code = selvedge_artifact::traps::TrapCode::StackOverflow;
+            return Err(store.fault(code, None, Some(detail), &[]));
+        }
+        if store
+            .members
+            .iter()
+            .any(|member| member.memory_is_borrowed())
+        {
+            return Err(Error::MemoryBorrowed);
+        }
+        let outer = store.limits.exit();
+        let guest_sp = if store.depth.get() == 0 {
+            let stack = cache::acquire(store.region_limits.stack_len)
+                .map_err(Error::system("map a guest stack"))?;
+            store.limits.set_stack_limit(stack.limit());
+            let top = stack.top();
+            store.stack.replace(Some(stack));
+            top
+        } else {
+            // Below the frames of the guest that waits for the host function that is calling.
+            store.waiting.borrow_mut().push(ExitPoint {
+                pc: outer.pc,
+                fp: outer.fp,
+                entry_sp: outer.entry_sp,
+            });
+            outer.fp & !15
+        };
+        let (range, guard) = match &*store.stack.borrow() {
+            Some(stack) => (stack.limit()..stack.top(), stack.low_guard()),
+            None => {
+                return Err(Error::InvalidArgument(
+                    "the instance has no stack while it runs",
+                ));
+            }
+        };
+        let activation = Activation::new(
+            store.limits.as_ptr(),
+            range,
+            guard,
+            store.memories.as_slice(),
+        );
+        store.depth.update(|depth| depth + 1);
+        let left = activation.publish(|| {
+            // SAFETY: the limits are the store's, which the context at `vmctx` names; trampoline and body
+            // belong together by the contract of `new`, the slots by that of this function; `guest_sp` is
+            // the top of a fresh stack, or lies below all frames of the waiting guest.
+            unsafe {
+                arch::enter(
+                    store.limits.as_ptr(),
+                    self.vmctx,
+                    self.trampoline,
+                    self.body,
+                    slots.as_mut_ptr(),
+                    guest_sp,
+                )
+            }
+        });
+        let result = if left == 0 {
+            Ok(())
+        } else {
+            Err(stopped(store, &activation))
+        };
+        store.limits.restore(outer);
+        if store.depth.get() == 1 {
+            if let Some(stack) = store.stack.take() {
+                cache::release(stack);
+            }
+        } else {
+            store.waiting.borrow_mut().pop();
+        }
+        store.depth.update(|depth| depth - 1);
+        match result {
+            Ok(()) => Ok(()),
+            Err(Stopped::Error(error)) => Err(error),
+            // All is in order again: the panic goes on on the stack of whoever called the guest.
+            Err(Stopped::Panic(payload)) => resume_unwind(payload),
+        }
+    }
+}
+
+/// How a guest was stopped.
+enum Stopped {
+    Error(Error),
+    Panic(Box<dyn std::any::Any + Send>),
+}
+
+/// Makes an error of why the guest was left, while its frames are still there to be walked.
+#[cold]
+fn stopped(store: &Store, activation: &Activation) -> Stopped {
+    let exit = store.limits.exit();
+    let outcome = store.take_outcome();
+    if let Some(trap) = activation.trap.take() {
+        let start = Start {
+            pc: trap.pc,
+            fp: trap.fp,
+            is_return: false,
+            entry_sp: exit.entry_sp,
+        };
+        let pcs = frames(store, activation, start);
+        return Stopped::Error(store.fault(trap.code, trap.memory_offset, None, &pcs));
+    }
+    // The frame that `exit.fp` names is the trampoline's: it holds the guest's frame pointer, and the
+    // return address above it is `exit.pc`.
+    let fp = exit.fp;
+    let fault = |code, detail| {
+        let start = Start {
+            pc: exit.pc,
+            fp: saved_fp(activation, fp),
+            is_return: true,
+            entry_sp: exit.entry_sp,
+        };
+        store.fault(code, None, detail, &frames(store, activation, start))
+    };
+    match outcome {
+        Some(Outcome::Panic(payload)) => Stopped::Panic(payload),
+        Some(Outcome::Trap(code, detail)) => Stopped::Error(fault(code, detail)),
+        Some(Outcome::Host(HostError::Trap(code))) => Stopped::Error(fault(code, None)),
+        Some(Outcome::Host(HostError::Terminate(details))) => {
+            Stopped::Error(Error::RuntimeTerminated(details))
+        }
+        Some(Outcome::Host(HostError::Error(error))) => Stopped::Error(host_error(error)),
+        None => Stopped::Error(Error::InvalidArgument(
+            "the guest was left without a reason",
+        )),
+    }
+}
+
+/// An error of the runtime that passed through a host function comes out as itself.
+pub(super) fn host_error(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => *error,
+        Err(error) => Error::HostFunction(error),
+    }
+}
+
+/// The guest's frame pointer that the trampoline's frame at `fp` saved.
+fn saved_fp(activation: &Activation, fp: usize) -> usize {
+    if !activation.stack.contains(&fp) || !fp.is_multiple_of(8) {
+        return 0;
+    }
+    // SAFETY: the word lies in the guest's stack, which is mapped while the activation lives.
+    unsafe { *(fp as *const usize) }
+}
+
+/// Addresses in the guest's frames, innermost first, through all entries of the store.
+fn frames(store: &Store, activation: &Activation, start: Start) -> Vec<usize> {
+    let mut pcs = Vec::new();
+    if store.region_limits.backtrace_frames == 0 {
+        return pcs;
+    }
+    // SAFETY: the stack is the store's own, held until this entry is done; the guest was stopped at
+    // `start` and nothing has run on its stack since.
+    unsafe { backtrace::walk(&activation.stack, start, |pc| pcs.push(pc)) };
+    for outer in store.waiting.borrow().iter().rev() {
+        let start = Start {
+            pc: outer.pc,
+            fp: saved_fp(activation, outer.fp),
+            is_return: true,
+            entry_sp: outer.entry_sp,
+        };
+        // SAFETY: as above; outer frames lie higher on the same stack and wait.
+        unsafe { backtrace::walk(&activation.stack, start, |pc| pcs.push(pc)) };
+    }
+    pcs
+}

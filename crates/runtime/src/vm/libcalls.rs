@@ -1,0 +1,87 @@
+//! Entries of the libcalls, generated from the table of builtins. Their bodies are safe code in
+//! `instance/builtins.rs`.
+#![allow(unsafe_code, reason = "room R5, SAFETY.md")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+
+use selvedge_artifact::vmfields::KIND_HOST_REGS;
+use selvedge_artifact::with_builtins;
+
+use super::activation::Outcome;
+use super::context::VMFuncRef;
+use crate::arch;
+use crate::instance::builtins::LibTrap;
+use crate::instance::record::Record;
+
+macro_rules! abi {
+    (I32) => {
+        u32
+    };
+    (I64) => {
+        u64
+    };
+}
+
+macro_rules! result {
+    () => {
+        ()
+    };
+    ($ty:ident) => {
+        abi!($ty)
+    };
+}
+
+macro_rules! entries {
+    ($($name:ident $method:ident ($($arg:ident : $ty:ident),*) $(-> $ret:ident)?;)*) => {
+        $(
+            // SAFETY: called through `guest_to_host`, which passes the calling instance's record.
+            unsafe extern "C" fn $method(
+                _entry: *const VMFuncRef,
+                caller: *const Record,
+                $($arg: abi!($ty)),*
+            ) -> result!($($ret)?) {
+                // SAFETY: the record lives as long as its instance, which is calling.
+                let caller = unsafe { &*caller };
+                run(caller, || caller.$method($($arg),*))
+            }
+        )*
+
+        /// Addresses by number.
+        fn bodies() -> Vec<usize> {
+            vec![$($method as *const () as usize),*]
+        }
+    };
+}
+with_builtins!(entries);
+
+/// Runs a libcall; one that traps leaves its reason in the store and a request to leave the guest.
+fn run<T: Default>(caller: &Record, body: impl FnOnce() -> Result<T, LibTrap>) -> T {
+    let outcome = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => return value,
+        Ok(Err(trap)) => Outcome::Trap(trap.code, trap.detail),
+        Err(payload) => Outcome::Panic(payload),
+    };
+    caller.store().raise(outcome);
+    T::default()
+}
+
+/// The array that contexts point to.
+static TABLE: LazyLock<Box<[VMFuncRef]>> = LazyLock::new(|| {
+    let call = arch::guest_to_host as *const () as usize;
+    bodies()
+        .into_iter()
+        .map(|body| VMFuncRef {
+            call,
+            body,
+            ctx: 0,
+            type_id: u32::MAX,
+            kind: KIND_HOST_REGS,
+        })
+        .collect()
+});
+
+/// Address of the array of builtins.
+pub(crate) fn table() -> usize {
+    TABLE.as_ptr().expose_provenance()
+}

@@ -1,0 +1,82 @@
+//! The `VMRuntimeLimits` of a store, at its place, with the accesses that the host makes.
+#![allow(unsafe_code, reason = "room R5, SAFETY.md")]
+
+use core::cell::UnsafeCell;
+
+use super::context::VMRuntimeLimits;
+
+/// Request bit: leave the guest, the reason is in the store.
+const LEAVE: u64 = 1;
+
+/// A `VMRuntimeLimits` that trampolines write and read beside the host.
+///
+/// Host and guest of a store never run at the same time, so plain accesses are enough; they go through
+/// the cell because the compiler can't see those of the trampolines.
+#[derive(Debug)]
+pub(crate) struct LimitsCell(UnsafeCell<VMRuntimeLimits>);
+
+/// What an inner entry overwrites.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exit {
+    pub(crate) fp: usize,
+    pub(crate) pc: usize,
+    pub(crate) entry_sp: usize,
+}
+
+impl LimitsCell {
+    pub(crate) fn new() -> Self {
+        Self(UnsafeCell::new(VMRuntimeLimits {
+            stack_limit: u64::MAX,
+            fuel_consumed: 0,
+            epoch_deadline: 0,
+            last_wasm_exit_fp: 0,
+            last_wasm_exit_pc: 0,
+            last_wasm_entry_sp: 0,
+            host_sp: 0,
+            request: 0,
+        }))
+    }
+
+    /// What generated code gets.
+    pub(crate) fn as_ptr(&self) -> *const VMRuntimeLimits {
+        self.0.get()
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut VMRuntimeLimits) -> R) -> R {
+        // SAFETY: the closures below neither enter a guest nor call back, so this is the only access.
+        f(unsafe { &mut *self.0.get() })
+    }
+
+    /// Where the guest was last left, and where it was entered.
+    pub(crate) fn exit(&self) -> Exit {
+        self.with(|limits| Exit {
+            fp: limits.last_wasm_exit_fp as usize,
+            pc: limits.last_wasm_exit_pc as usize,
+            entry_sp: limits.last_wasm_entry_sp as usize,
+        })
+    }
+
+    /// Puts back what an inner entry has overwritten.
+    pub(crate) fn restore(&self, exit: Exit) {
+        self.with(|limits| {
+            limits.last_wasm_exit_fp = exit.fp as u64;
+            limits.last_wasm_exit_pc = exit.pc as u64;
+            limits.last_wasm_entry_sp = exit.entry_sp as u64;
+        });
+    }
+
+    /// Says where the guest's stack ends.
+    pub(crate) fn set_stack_limit(&self, limit: usize) {
+        self.with(|limits| limits.stack_limit = limit as u64);
+    }
+
+    /// Has the trampoline leave the guest.
+    pub(crate) fn request_leave(&self) {
+        self.with(|limits| limits.request |= LEAVE);
+    }
+
+    /// Takes the request back.
+    pub(crate) fn clear_request(&self) {
+        self.with(|limits| limits.request &= !LEAVE);
+    }
+}

@@ -1,0 +1,99 @@
+//! The signal handler's part: gathers the facts, asks `fault::classify`, applies the decision.
+//!
+//! Runs on the alternate signal stack. No allocation, no lock, no formatting (I-7).
+#![allow(unsafe_code, reason = "room R5, SAFETY.md")]
+
+use selvedge_artifact::pcmap::TrapTable;
+
+use super::activation::{Activation, TrapRecord};
+use crate::arch::{self, regs::Regs};
+use crate::code::registry;
+use crate::error::Error;
+use crate::fault::classify::{Decision, Facts, Kind, Place, classify};
+use crate::sys::signal::{self, Action, SignalInfo};
+
+/// Installs the handler, once a process.
+pub(crate) fn install() -> Result<(), Error> {
+    signal::install(on_signal).map_err(Error::system("install the trap handler"))
+}
+
+/// Takes the handler out again; false if somebody has installed one above it.
+pub(crate) fn uninstall() -> Result<bool, Error> {
+    signal::uninstall().map_err(Error::system("remove the trap handler"))
+}
+
+fn on_signal(info: &SignalInfo) -> Action {
+    let kind = match info.signum {
+        libc::SIGSEGV | libc::SIGBUS => Kind::Access,
+        libc::SIGFPE => Kind::Arithmetic,
+        libc::SIGILL => Kind::Illegal,
+        _ => return Action::Forward,
+    };
+    Activation::with_current(|activation| decide(info, kind, activation)).unwrap_or(Action::Forward)
+}
+
+fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
+    let code = registry::lookup(info.pc, |entry| {
+        let offset = (info.pc - entry.start) as u32;
+        // SAFETY: the module that registered the entry owns the table, and unregisters before it frees
+        // it (I-4).
+        let traps = unsafe { core::slice::from_raw_parts(entry.traps, entry.traps_len) };
+        TrapTable::new(traps).and_then(|table| table.lookup(offset))
+    });
+    let stack = &activation.stack;
+    let facts = Facts {
+        kind,
+        running: true,
+        in_code: code.is_some(),
+        on_guest_stack: stack.contains(&info.sp)
+            || info.sp == stack.end
+            || activation.guard.contains(&info.sp),
+        stack_left: (info.sp as isize).wrapping_sub(stack.start as isize),
+        table: code.flatten(),
+        place: place(info, activation),
+    };
+    match classify(&facts) {
+        Decision::Forward => Action::Forward,
+        Decision::Trap {
+            code,
+            memory_offset,
+        } => {
+            let record = TrapRecord {
+                code,
+                pc: info.pc,
+                fp: info.fp,
+                memory_offset,
+            };
+            activation.trap.set(Some(record));
+            Action::Redirect(Regs {
+                pc: arch::leave as *const () as usize,
+                // `leave` loads the host's stack pointer first and uses the stack only then.
+                sp: info.sp,
+                arg0: 0,
+                rbx: activation.limits.addr(),
+                rax: 0,
+            })
+        }
+    }
+}
+
+/// Where the faulting address lies.
+fn place(info: &SignalInfo, activation: &Activation) -> Place {
+    // The kernel gives no usable address with this code (non-canonical access, undeliverable signal).
+    const SI_KERNEL: i32 = 0x80;
+    let Some(addr) = info.fault_addr.filter(|_| info.code != SI_KERNEL) else {
+        return Place::Unknown;
+    };
+    if activation.guard.contains(&addr) {
+        return Place::StackGuard;
+    }
+    // SAFETY: the list belongs to the store whose guest this thread is running; it does not change
+    // while a guest runs, since linking needs exclusive access to the instance.
+    let memories = unsafe { &*activation.memories };
+    memories
+        .iter()
+        .find(|range| range.contains(&addr))
+        .map_or(Place::Elsewhere, |range| Place::Memory {
+            offset: (addr - range.start) as u64,
+        })
+}
