@@ -69,6 +69,8 @@ pub trait WasmResults: Sealed + Sized + 'static {
     /// What a function with at most one result returns in a register.
     #[doc(hidden)]
     type Reg: Default + 'static;
+    /// How many there are.
+    const COUNT: usize;
     /// Their Wasm types.
     fn types() -> Vec<ValType>;
     /// To a register.
@@ -95,6 +97,7 @@ pub trait WasmParams: Sealed + Sized + 'static {
 
 impl<T: WasmTy> WasmResults for T {
     type Reg = T::Abi;
+    const COUNT: usize = 1;
     fn types() -> Vec<ValType> {
         vec![T::TYPE]
     }
@@ -199,6 +202,7 @@ macro_rules! results_tuple {
         impl<$($ty: WasmTy),*> WasmResults for ($($ty,)*) {
             // Several results never travel in a register, see `AbiSig::fits_registers`.
             type Reg = ();
+            const COUNT: usize = 0 $(+ { let _ = $n; 1 })*;
             fn types() -> Vec<ValType> {
                 vec![$($ty::TYPE),*]
             }

@@ -17,22 +17,14 @@ use crate::error::Error;
 use crate::fault::details::{FaultDetails, Frame, WasmBacktrace};
 use crate::instance::record::Record;
 use crate::region::limits::Limits;
-use crate::stack::Stack;
+use crate::stack::Bounds;
 use crate::value::{ExternRef, Func, FuncRefAddr, References, Val};
 use crate::vm::activation::Outcome;
-use crate::vm::limits::LimitsCell;
+use crate::vm::limits::{Exit, LimitsCell};
 use crate::vm::ptr::FuncRefPtr;
 
 /// A context of the embedder, by its type.
 type EmbedCell = RefCell<Box<dyn Any + Send>>;
-
-/// Where an outer entry of the guest waits while the host, or an inner entry, runs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ExitPoint {
-    pub(crate) pc: usize,
-    pub(crate) fp: usize,
-    pub(crate) entry_sp: usize,
-}
 
 /// What the modules linked into one instance share.
 pub(crate) struct Store {
@@ -46,10 +38,10 @@ pub(crate) struct Store {
     /// Addresses that accesses to the members' memories may hit.
     pub(crate) memories: Vec<Range<usize>>,
     pub(crate) embed: HashMap<TypeId, EmbedCell>,
-    /// The guest's stack, while it runs.
-    pub(crate) stack: RefCell<Option<Stack>>,
-    /// Entries that wait while an inner one runs, outermost first.
-    pub(crate) waiting: RefCell<Vec<ExitPoint>>,
+    /// Where the guest's stack is, while it runs or waits for a host function; null otherwise.
+    pub(crate) running: Cell<*const Bounds>,
+    /// Where outer entries wait while an inner one runs, outermost first.
+    pub(crate) waiting: RefCell<Vec<Exit>>,
     /// Whether a guest of this store runs on some thread's stack.
     pub(crate) depth: Cell<u32>,
     pending: Cell<Option<Outcome>>,
@@ -83,7 +75,7 @@ impl Store {
             names: HashMap::new(),
             memories: Vec::new(),
             embed: HashMap::new(),
-            stack: RefCell::new(None),
+            running: Cell::new(std::ptr::null()),
             waiting: RefCell::default(),
             depth: Cell::new(0),
             pending: Cell::new(None),

@@ -32,20 +32,25 @@ thread_local! {
 
 /// A stack with exactly `usable_len` usable bytes, rounded up to pages. Its contents are whatever
 /// its last user left.
-pub(crate) fn acquire(usable_len: usize) -> io::Result<Stack> {
+///
+/// Stacks travel in boxes: one pointer is moved in and out of the slot, not a structure.
+#[inline]
+pub(crate) fn acquire(usable_len: usize) -> io::Result<Box<Stack>> {
     acquire_from(&SLOT, &POOL, usable_len)
 }
 
 /// Takes back a stack on which nothing runs any more.
-pub(crate) fn release(stack: Stack) {
+#[inline]
+pub(crate) fn release(stack: Box<Stack>) {
     release_to(&SLOT, &POOL, stack);
 }
 
+#[inline]
 fn acquire_from(
     slot: &'static LocalKey<Slot>,
     pool: &Pool,
     usable_len: usize,
-) -> io::Result<Stack> {
+) -> io::Result<Box<Stack>> {
     let wanted = PageLen::round_up(usable_len.max(1)).map(PageLen::get);
     // A thread that is ending has no slot any more: guests may still be called from destructors of
     // its thread-locals (D-4).
@@ -55,10 +60,11 @@ fn acquire_from(
     if let Some(stack) = wanted.and_then(|wanted| pool.take(wanted)) {
         return Ok(stack);
     }
-    Stack::new(usable_len, LOW_GUARD_LEN)
+    Stack::new(usable_len, LOW_GUARD_LEN).map(Box::new)
 }
 
-fn release_to(slot: &'static LocalKey<Slot>, pool: &Pool, stack: Stack) {
+#[inline]
+fn release_to(slot: &'static LocalKey<Slot>, pool: &Pool, stack: Box<Stack>) {
     let mut stack = Some(stack);
     // Without a slot the closure is not called and the stack is still here.
     let evicted = slot.try_with(|slot| slot.held.replace(stack.take()));
@@ -69,7 +75,7 @@ fn release_to(slot: &'static LocalKey<Slot>, pool: &Pool, stack: Stack) {
 
 /// The stack of one thread. When the thread ends, it goes to the pool.
 struct Slot {
-    held: Cell<Option<Stack>>,
+    held: Cell<Option<Box<Stack>>>,
     pool: &'static Pool,
 }
 
@@ -83,7 +89,8 @@ impl Slot {
 
     /// Takes the stack, if it has the wanted length. Another one stays for the next call that wants
     /// it.
-    fn take_if(&self, wanted: Option<usize>) -> Option<Stack> {
+    #[inline]
+    fn take_if(&self, wanted: Option<usize>) -> Option<Box<Stack>> {
         let held = self.held.take()?;
         if Some(held.usable_len()) == wanted {
             return Some(held);
@@ -103,7 +110,7 @@ impl Drop for Slot {
 
 /// A bounded pool of stacks of any lengths.
 struct Pool {
-    stacks: Mutex<VecDeque<Stack>>,
+    stacks: Mutex<VecDeque<Box<Stack>>>,
     capacity: usize,
 }
 
@@ -117,7 +124,7 @@ impl Pool {
 
     /// The most recently used stack of exactly `usable_len` bytes: its pages are the likeliest to
     /// be in the cache.
-    fn take(&self, usable_len: usize) -> Option<Stack> {
+    fn take(&self, usable_len: usize) -> Option<Box<Stack>> {
         let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
         let found = stacks
             .iter()
@@ -126,7 +133,7 @@ impl Pool {
     }
 
     /// Keeps a stack, without most of its memory.
-    fn put(&self, stack: Stack) {
+    fn put(&self, stack: Box<Stack>) {
         // One that cannot be trimmed is not worth keeping.
         if stack.trim().is_err() {
             return;

@@ -34,12 +34,20 @@ pub(crate) const LOW_GUARD_LEN: usize = 64 << 10;
 /// Bytes below the top that keep their memory when a stack is trimmed.
 const KEPT_LEN: usize = 256 << 10;
 
+/// The addresses of a guest stack. The low guard lies right below the usable bytes.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    /// Usable bytes.
+    pub(crate) usable: Range<usize>,
+    /// The guard below them: a fault in here is an overflow.
+    pub(crate) guard: Range<usize>,
+}
+
 /// A guest stack. Dropping it unmaps it.
 #[derive(Debug)]
 pub(crate) struct Stack {
     memory: Reservation,
-    low_guard_len: usize,
-    usable_len: usize,
+    bounds: Bounds,
 }
 
 impl Stack {
@@ -62,38 +70,43 @@ impl Stack {
         })?;
         let memory = Reservation::reserve(len)?;
         memory.protect_read_write(low_guard_len, usable_len)?;
-        Ok(Self {
-            memory,
-            low_guard_len,
-            usable_len,
-        })
+        let (start, limit) = (memory.addr(), memory.addr() + low_guard_len);
+        let bounds = Bounds {
+            usable: limit..limit + usable_len,
+            guard: start..limit,
+        };
+        Ok(Self { memory, bounds })
+    }
+
+    /// Its addresses.
+    #[inline]
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// The address just above the highest usable byte: the stack pointer of an empty stack. On a
     /// page boundary.
+    #[inline]
     pub(crate) fn top(&self) -> usize {
-        self.limit() + self.usable_len
+        self.bounds.usable.end
     }
 
     /// The address of the lowest usable byte.
+    #[inline]
     pub(crate) fn limit(&self) -> usize {
-        self.memory.addr() + self.low_guard_len
+        self.bounds.usable.start
     }
 
     /// Bytes between limit and top. Guards are not counted.
+    #[inline]
     pub(crate) fn usable_len(&self) -> usize {
-        self.usable_len
-    }
-
-    /// The addresses of the low guard. A fault in here is an overflow.
-    pub(crate) fn low_guard(&self) -> Range<usize> {
-        self.memory.addr()..self.limit()
+        self.bounds.usable.len()
     }
 
     /// Gives back the memory of all but the highest 256 KiB. What was on the stack is lost.
     fn trim(&self) -> io::Result<()> {
-        match self.usable_len.checked_sub(KEPT_LEN) {
-            Some(len) => self.memory.decommit(self.low_guard_len, len),
+        match self.usable_len().checked_sub(KEPT_LEN) {
+            Some(len) => self.memory.decommit(self.bounds.guard.len(), len),
             None => Ok(()),
         }
     }

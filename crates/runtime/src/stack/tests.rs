@@ -28,7 +28,10 @@ fn usable_bytes_lie_between_limit_and_top_and_guards_around_them() {
     let stack = Stack::new(1 << 20, 64 << 10).unwrap();
     assert_eq!(stack.usable_len(), 1 << 20);
     assert_eq!(stack.top() - stack.limit(), 1 << 20);
-    assert_eq!(stack.low_guard(), stack.limit() - (64 << 10)..stack.limit());
+    assert_eq!(
+        stack.bounds().guard,
+        stack.limit() - (64 << 10)..stack.limit()
+    );
     assert_eq!(stack.top() % page_len(), 0);
     let mapped_end = stack.memory.addr() + stack.memory.len();
     assert_eq!(
@@ -41,7 +44,7 @@ fn usable_bytes_lie_between_limit_and_top_and_guards_around_them() {
         assert_eq!(read(addr), 3);
     }
     let guards = [
-        stack.low_guard().start,
+        stack.bounds().guard.start,
         stack.limit() - 1,
         stack.top(),
         stack.top() + page_len() - 1,
@@ -55,10 +58,10 @@ fn usable_bytes_lie_between_limit_and_top_and_guards_around_them() {
 fn lengths_are_rounded_up_to_pages() {
     let stack = Stack::new(page_len() + 1, 1).unwrap();
     assert_eq!(stack.usable_len(), 2 * page_len());
-    assert_eq!(stack.low_guard().len(), page_len());
+    assert_eq!(stack.bounds().guard.len(), page_len());
     let stack = Stack::new(0, 0).unwrap();
     assert_eq!(
-        (stack.usable_len(), stack.low_guard().len()),
+        (stack.usable_len(), stack.bounds().guard.len()),
         (page_len(), page_len())
     );
 }

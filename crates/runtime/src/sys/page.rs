@@ -3,6 +3,7 @@
 //! Not here: the pages of WebAssembly memories, which are 64 KiB whatever the machine has.
 
 /// Bytes in one page of this machine. The value is read once per process; later calls are one load.
+#[inline]
 pub(crate) fn page_len() -> usize {
     rustix::param::page_size()
 }
@@ -14,6 +15,7 @@ pub(crate) struct PageLen(usize);
 impl PageLen {
     /// The smallest whole number of pages that holds `bytes`, or `None` when that exceeds the
     /// address space.
+    #[inline]
     pub(crate) fn round_up(bytes: usize) -> Option<Self> {
         bytes.checked_next_multiple_of(page_len()).map(Self)
     }

@@ -42,6 +42,7 @@ thread_local! {
 /// a signal handler.
 ///
 /// The first call on a thread costs a few system calls, later ones one load.
+#[inline]
 pub(crate) fn ensure() -> io::Result<()> {
     if READY.get() {
         return Ok(());

@@ -10,6 +10,7 @@ use selvedge_artifact::traps::TrapCode;
 
 use super::context::VMRuntimeLimits;
 use crate::host::error::HostError;
+use crate::stack::Bounds;
 
 /// Why a guest was left without returning, as the side that stopped it left it in the store.
 pub(crate) enum Outcome {
@@ -41,10 +42,8 @@ pub(crate) struct Activation {
     outer: Cell<*const Activation>,
     /// The limits that generated code of this entry uses.
     pub(crate) limits: *const VMRuntimeLimits,
-    /// Usable bytes of the guest's stack.
-    pub(crate) stack: Range<usize>,
-    /// Its low guard.
-    pub(crate) guard: Range<usize>,
+    /// Where the guest's stack is.
+    bounds: *const Bounds,
     /// Reservations of the memories that the guest may access.
     pub(crate) memories: *const [Range<usize>],
     /// Filled by the signal handler.
@@ -58,18 +57,24 @@ thread_local! {
 }
 
 impl Activation {
-    /// Makes a record that is not published yet.
+    /// Where the guest's stack is.
+    pub(crate) fn bounds(&self) -> &Bounds {
+        // SAFETY: whoever made the record holds the stack, and with it its bounds, for as long as the
+        // record lives.
+        unsafe { &*self.bounds }
+    }
+
+    /// Makes a record that is not published yet. The record must not outlive the stack.
+    #[inline]
     pub(crate) fn new(
         limits: *const VMRuntimeLimits,
-        stack: Range<usize>,
-        guard: Range<usize>,
+        bounds: &Bounds,
         memories: *const [Range<usize>],
     ) -> Self {
         Self {
             outer: Cell::new(ptr::null()),
             limits,
-            stack,
-            guard,
+            bounds,
             memories,
             trap: Cell::new(None),
         }
@@ -81,6 +86,7 @@ impl Activation {
         /// Takes the record back also if the call unwinds.
         struct Restore(*const Activation);
         impl Drop for Restore {
+            #[inline]
             fn drop(&mut self) {
                 CURRENT.set(self.0);
             }

@@ -3,14 +3,16 @@
 
 use std::panic::resume_unwind;
 
+use selvedge_artifact::traps::TrapCode;
+
 use super::activation::{Activation, Outcome};
 use super::backtrace::{self, Start};
 use super::context::ArraySlot;
 use crate::arch;
 use crate::error::Error;
 use crate::host::error::HostError;
-use crate::instance::store::{ExitPoint, Store};
-use crate::stack::cache;
+use crate::instance::store::Store;
+use crate::stack::{Bounds, cache};
 use crate::sys::{sigstack, thread};
 
 /// Room that the host's stack must have for a guest to be entered: host functions run there.
@@ -49,13 +51,35 @@ impl Entry {
     ///
     /// - The function is of a member of `store`.
     /// - `slots` has as many slots as its signature needs, typed as it says.
+    #[inline]
     pub(crate) unsafe fn call(&self, store: &Store, slots: &mut [ArraySlot]) -> Result<(), Error> {
         sigstack::ensure().map_err(Error::system("make a signal stack"))?;
         if thread::stack_left(arch::stack_pointer()).is_some_and(|left| left < HOST_STACK_ROOM) {
-            let detail = "too many host functions and guests call each other".to_owned();
-            let code = selvedge_artifact::traps::TrapCode::StackOverflow;
-            return Err(store.fault(code, None, Some(detail), &[]));
+            return Err(host_stack_short(store));
         }
+        if store.depth.get() > 0 {
+            // SAFETY: passed on from the caller.
+            return unsafe { self.call_nested(store, slots) };
+        }
+        let stack = cache::acquire(store.region_limits.stack_len)
+            .map_err(Error::system("map a guest stack"))?;
+        store.limits.set_stack_limit(stack.limit());
+        // SAFETY: the top of a stack that nothing else uses; the rest is passed on from the caller.
+        let result = unsafe { self.enter(store, stack.bounds(), stack.top(), slots) };
+        cache::release(stack);
+        result.map_err(Stopped::into_error)
+    }
+
+    /// An entry while an outer one waits for the host function that is calling: the guest goes on below
+    /// the frames that wait.
+    ///
+    /// # Safety
+    ///
+    /// As [`Entry::call`].
+    #[cold]
+    unsafe fn call_nested(&self, store: &Store, slots: &mut [ArraySlot]) -> Result<(), Error> {
+        // Only a host function can hold a slice of memory here: the outermost call has the instance to
+        // itself.
         if store
             .members
             .iter()
@@ -63,42 +87,42 @@ impl Entry {
         {
             return Err(Error::MemoryBorrowed);
         }
+        // SAFETY: an outer entry of this store, whose frame is below ours on the host's stack, published the
+        // bounds of the stack that it holds until it returns.
+        let bounds = unsafe { &*store.running.get() };
         let outer = store.limits.exit();
-        let guest_sp = if store.depth.get() == 0 {
-            let stack = cache::acquire(store.region_limits.stack_len)
-                .map_err(Error::system("map a guest stack"))?;
-            store.limits.set_stack_limit(stack.limit());
-            let top = stack.top();
-            store.stack.replace(Some(stack));
-            top
-        } else {
-            // Below the frames of the guest that waits for the host function that is calling.
-            store.waiting.borrow_mut().push(ExitPoint {
-                pc: outer.pc,
-                fp: outer.fp,
-                entry_sp: outer.entry_sp,
-            });
-            outer.fp & !15
-        };
-        let (range, guard) = match &*store.stack.borrow() {
-            Some(stack) => (stack.limit()..stack.top(), stack.low_guard()),
-            None => {
-                return Err(Error::InvalidArgument(
-                    "the instance has no stack while it runs",
-                ));
-            }
-        };
-        let activation = Activation::new(
-            store.limits.as_ptr(),
-            range,
-            guard,
-            store.memories.as_slice(),
-        );
+        store.waiting.borrow_mut().push(outer);
+        // SAFETY: everything above `outer.fp` on this stack waits, everything below it is free; the rest is
+        // passed on from the caller.
+        let result = unsafe { self.enter(store, bounds, outer.fp & !15, slots) };
+        store.waiting.borrow_mut().pop();
+        store.limits.restore(outer);
+        store.running.set(bounds);
+        result.map_err(Stopped::into_error)
+    }
+
+    /// Enters the guest on a stack.
+    ///
+    /// # Safety
+    ///
+    /// - As [`Entry::call`].
+    /// - `guest_sp` is 16-byte aligned and lies in `bounds`, which are those of a guest stack that is free
+    ///   below it.
+    #[inline]
+    unsafe fn enter(
+        &self,
+        store: &Store,
+        bounds: &Bounds,
+        guest_sp: usize,
+        slots: &mut [ArraySlot],
+    ) -> Result<(), Stopped> {
+        let memories = store.memories.as_slice();
+        let activation = Activation::new(store.limits.as_ptr(), bounds, memories);
+        store.running.set(bounds);
         store.depth.update(|depth| depth + 1);
         let left = activation.publish(|| {
             // SAFETY: the limits are the store's, which the context at `vmctx` names; trampoline and body
-            // belong together by the contract of `new`, the slots by that of this function; `guest_sp` is
-            // the top of a fresh stack, or lies below all frames of the waiting guest.
+            // belong together by the contract of `new`, the slots and the stack by that of this function.
             unsafe {
                 arch::enter(
                     store.limits.as_ptr(),
@@ -115,28 +139,34 @@ impl Entry {
         } else {
             Err(stopped(store, &activation))
         };
-        store.limits.restore(outer);
-        if store.depth.get() == 1 {
-            if let Some(stack) = store.stack.take() {
-                cache::release(stack);
-            }
-        } else {
-            store.waiting.borrow_mut().pop();
-        }
         store.depth.update(|depth| depth - 1);
-        match result {
-            Ok(()) => Ok(()),
-            Err(Stopped::Error(error)) => Err(error),
-            // All is in order again: the panic goes on on the stack of whoever called the guest.
-            Err(Stopped::Panic(payload)) => resume_unwind(payload),
-        }
+        store.running.set(core::ptr::null());
+        result
     }
+}
+
+#[cold]
+fn host_stack_short(store: &Store) -> Error {
+    let detail = "too many host functions and guests call each other".to_owned();
+    store.fault(TrapCode::StackOverflow, None, Some(detail), &[])
 }
 
 /// How a guest was stopped.
 enum Stopped {
     Error(Error),
     Panic(Box<dyn std::any::Any + Send>),
+}
+
+impl Stopped {
+    /// The error; a panic goes on from here, on the stack of whoever called the guest, now that
+    /// everything is in order again.
+    #[cold]
+    fn into_error(self) -> Error {
+        match self {
+            Self::Error(error) => error,
+            Self::Panic(payload) => resume_unwind(payload),
+        }
+    }
 }
 
 /// Makes an error of why the guest was left, while its frames are still there to be walked.
@@ -190,7 +220,7 @@ pub(super) fn host_error(error: Box<dyn std::error::Error + Send + Sync>) -> Err
 
 /// The guest's frame pointer that the trampoline's frame at `fp` saved.
 fn saved_fp(activation: &Activation, fp: usize) -> usize {
-    if !activation.stack.contains(&fp) || !fp.is_multiple_of(8) {
+    if !activation.bounds().usable.contains(&fp) || !fp.is_multiple_of(8) {
         return 0;
     }
     // SAFETY: the word lies in the guest's stack, which is mapped while the activation lives.
@@ -205,7 +235,7 @@ fn frames(store: &Store, activation: &Activation, start: Start) -> Vec<usize> {
     }
     // SAFETY: the stack is the store's own, held until this entry is done; the guest was stopped at
     // `start` and nothing has run on its stack since.
-    unsafe { backtrace::walk(&activation.stack, start, |pc| pcs.push(pc)) };
+    unsafe { backtrace::walk(&activation.bounds().usable, start, |pc| pcs.push(pc)) };
     for outer in store.waiting.borrow().iter().rev() {
         let start = Start {
             pc: outer.pc,
@@ -214,7 +244,7 @@ fn frames(store: &Store, activation: &Activation, start: Start) -> Vec<usize> {
             entry_sp: outer.entry_sp,
         };
         // SAFETY: as above; outer frames lie higher on the same stack and wait.
-        unsafe { backtrace::walk(&activation.stack, start, |pc| pcs.push(pc)) };
+        unsafe { backtrace::walk(&activation.bounds().usable, start, |pc| pcs.push(pc)) };
     }
     pcs
 }

@@ -40,14 +40,14 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
         let traps = unsafe { core::slice::from_raw_parts(entry.traps, entry.traps_len) };
         TrapTable::new(traps).and_then(|table| table.lookup(offset))
     });
-    let stack = &activation.stack;
+    let (stack, guard) = (&activation.bounds().usable, &activation.bounds().guard);
     let facts = Facts {
         kind,
         running: true,
         in_code: code.is_some(),
         on_guest_stack: stack.contains(&info.sp)
             || info.sp == stack.end
-            || activation.guard.contains(&info.sp),
+            || guard.contains(&info.sp),
         stack_left: (info.sp as isize).wrapping_sub(stack.start as isize),
         table: code.flatten(),
         place: place(info, activation),
@@ -84,7 +84,7 @@ fn place(info: &SignalInfo, activation: &Activation) -> Place {
     let Some(addr) = info.fault_addr.filter(|_| info.code != SI_KERNEL) else {
         return Place::Unknown;
     };
-    if activation.guard.contains(&addr) {
+    if activation.bounds().guard.contains(&addr) {
         return Place::StackGuard;
     }
     // SAFETY: the list belongs to the store whose guest this thread is running; it does not change

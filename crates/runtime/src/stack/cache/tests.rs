@@ -13,10 +13,10 @@ macro_rules! own_caches {
         thread_local! {
             static OWN_SLOT: Slot = const { Slot::new(&OWN_POOL) };
         }
-        fn acquire(usable_len: usize) -> io::Result<Stack> {
+        fn acquire(usable_len: usize) -> io::Result<Box<Stack>> {
             acquire_from(&OWN_SLOT, &OWN_POOL, usable_len)
         }
-        fn release(stack: Stack) {
+        fn release(stack: Box<Stack>) {
             release_to(&OWN_SLOT, &OWN_POOL, stack);
         }
     };
@@ -59,7 +59,7 @@ fn only_exactly_the_wanted_length_is_handed_out() {
 fn guards_are_long_enough_and_not_counted() {
     let stack = acquire(1).unwrap();
     assert_eq!(stack.usable_len(), page_len());
-    assert!(stack.low_guard().len() >= LOW_GUARD_LEN);
+    assert!(stack.bounds().guard.len() >= LOW_GUARD_LEN);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_full_pool_lets_its_oldest_go() {
     let limits: Vec<usize> = [short, short, short, long]
         .into_iter()
         .map(|len| {
-            let stack = Stack::new(len, LOW_GUARD_LEN).unwrap();
+            let stack = Box::new(Stack::new(len, LOW_GUARD_LEN).unwrap());
             let limit = stack.limit();
             pool.put(stack);
             limit
@@ -123,7 +123,7 @@ fn a_full_pool_lets_its_oldest_go() {
     while let Some(stack) = pool.take(short) {
         left.push(stack);
     }
-    let left: Vec<usize> = left.iter().map(Stack::limit).collect();
+    let left: Vec<usize> = left.iter().map(|stack| stack.limit()).collect();
     assert_eq!(
         left,
         [limits[2], limits[1]],

@@ -275,7 +275,7 @@ fn a_redirected_thread_goes_on_where_it_is_sent_and_overflow_is_caught_on_the_si
             1 => {
                 let struck = info
                     .fault_addr
-                    .is_some_and(|addr| plan.guest.low_guard().contains(&addr));
+                    .is_some_and(|addr| plan.guest.bounds().guard.contains(&addr));
                 let full = info.sp == plan.guest.limit();
                 let there = plan.endless_calls.range().contains(&info.pc);
                 let landing = landing as *const () as usize;
