@@ -67,23 +67,17 @@ pub(crate) unsafe extern "C" fn enter(
         "mov rdx, r8",
         "mov rsp, r9",
         "call rcx",
-        "mov rsp, [rbx + {host_sp}]",
         "xor eax, eax",
-        "pop qword ptr [rbx + {host_sp}]",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbx",
-        "pop rbp",
-        "ret",
+        "jmp {leave}",
         host_sp = const offset_of!(VMRuntimeLimits, host_sp),
         entry_sp = const offset_of!(VMRuntimeLimits, last_wasm_entry_sp),
+        leave = sym leave,
     )
 }
 
-/// Leaves the guest for good: the tail of [`enter`], with result 1. Not called: the signal handler
-/// makes an interrupted guest continue here. In: rbx is `limits`; no other register matters.
+/// Leaves the guest: the tail of [`enter`], on the host's stack. Not called: `enter` and
+/// [`guest_to_host`] jump here, and the signal handler makes an interrupted guest continue here. In: rbx
+/// is `limits`, rax what `enter` is to return; no other register matters.
 ///
 /// # Safety
 ///
@@ -92,7 +86,6 @@ pub(crate) unsafe extern "C" fn enter(
 pub(crate) unsafe extern "C" fn leave() {
     naked_asm!(
         "mov rsp, [rbx + {host_sp}]",
-        "mov eax, 1",
         "pop qword ptr [rbx + {host_sp}]",
         "pop r15",
         "pop r14",
@@ -136,6 +129,7 @@ pub(crate) unsafe extern "C" fn guest_to_host() {
         "ret",
         "2:",
         "mov rbx, r10",
+        "mov eax, 1",
         "jmp {leave}",
         limits = const LIMITS,
         instance = const INSTANCE,

@@ -71,7 +71,7 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
                 sp: info.sp,
                 arg0: 0,
                 rbx: activation.limits.addr(),
-                rax: 0,
+                rax: 1,
             })
         }
     }
