@@ -1,0 +1,219 @@
+//! One function: from Wasm operators to Cranelift IR.
+//!
+//! [`FuncTranslator`] validates and translates in one pass. A family of operators is a file that
+//! adds a method to [`Translation`]; the method says whether it knows an operator. Operands live
+//! on a value stack and labels on a control stack (`stack`), so the depth of nesting costs heap, not
+//! native stack. Code that can't be reached is validated and otherwise skipped.
+//!
+//! Nothing here knows machine code, trampolines, or the sections around the code.
+
+mod bounds;
+mod bulk;
+mod call;
+mod control;
+mod convert;
+mod memory;
+mod numeric;
+mod reference;
+mod stack;
+mod table;
+mod variable;
+
+#[cfg(test)]
+mod tests;
+
+use cranelift_codegen::ir::{self, BlockArg, SourceLoc, Value};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use selvedge_artifact::ids::DefinedFuncIdx;
+use wasmparser::{FuncValidator, FunctionBody, Operator, OperatorsReader, ValidatorResources};
+
+use crate::env::{ModuleEnv, NS_FUNC, guest_signature};
+use crate::error::Error;
+use call::Callees;
+use stack::Frame;
+use variable::Local;
+
+/// IR instructions, and IR values, that one function may have. The register allocator refuses
+/// functions with more than 2^21 registers; the bound stops hostile ones before they fill memory.
+const MAX_ENTITIES: usize = 1 << 22;
+/// Values that the blocks and branches of one function may pass on together. A branch of two bytes
+/// can carry a thousand, so the length of the body bounds them only loosely.
+const MAX_PASSED_VALUES: usize = 1 << 24;
+
+/// Translates functions one after the other and keeps its allocations between them.
+#[derive(Default)]
+pub(crate) struct FuncTranslator {
+    context: FunctionBuilderContext,
+    operands: Vec<Value>,
+    locals: Vec<Local>,
+    call_args: Vec<Value>,
+    branch_args: Vec<BlockArg>,
+}
+
+impl FuncTranslator {
+    /// Validates a body and translates it to `out`, which must be empty.
+    pub(crate) fn translate(
+        &mut self,
+        env: &ModuleEnv<'_>,
+        func: DefinedFuncIdx,
+        body: &FunctionBody<'_>,
+        validator: &mut FuncValidator<ValidatorResources>,
+        out: &mut ir::Function,
+    ) -> Result<(), Error> {
+        self.operands.clear();
+        self.locals.clear();
+        let result = self.translate_body(env, func, body, validator, out);
+        if result.is_err() {
+            // A builder that was not finalised leaves its context half filled.
+            self.context = FunctionBuilderContext::new();
+        }
+        result
+    }
+
+    fn translate_body(
+        &mut self,
+        env: &ModuleEnv<'_>,
+        func: DefinedFuncIdx,
+        body: &FunctionBody<'_>,
+        validator: &mut FuncValidator<ValidatorResources>,
+        out: &mut ir::Function,
+    ) -> Result<(), Error> {
+        let ty = env.info.func_type(env.info.func_idx(func));
+        out.name = ir::UserFuncName::user(NS_FUNC, func.as_u32());
+        out.signature = guest_signature(ty);
+
+        let mut builder = FunctionBuilder::new(out, &mut self.context);
+        builder.set_srcloc(source_loc(body.range().start));
+        let entry = builder.create_block();
+        builder.append_block_params_for_function_params(entry);
+        builder.switch_to_block(entry);
+        builder.seal_block(entry);
+        let vmctx = builder.block_params(entry)[0];
+
+        let mut translation = Translation {
+            env,
+            b: builder,
+            vmctx,
+            operands: &mut self.operands,
+            locals: &mut self.locals,
+            control: vec![Frame::func(&ty.results)],
+            reachable: true,
+            dead_depth: 0,
+            callees: Callees::default(),
+            call_args: &mut self.call_args,
+            branch_args: &mut self.branch_args,
+            passed_values: 0,
+            table_count: 0,
+        };
+        translation.run(entry, body, validator)?;
+        let Translation { b, .. } = translation;
+        b.finalize(env.pointer_frontend);
+        Ok(())
+    }
+}
+
+/// The state of the translation of one function.
+struct Translation<'f, 'm> {
+    env: &'m ModuleEnv<'m>,
+    b: FunctionBuilder<'f>,
+    vmctx: Value,
+    /// The value stack. An operand of IR type `i8` is a Wasm `i32` that is 0 or 1: the result of a
+    /// comparison, widened only when something other than a condition asks for it.
+    operands: &'f mut Vec<Value>,
+    locals: &'f mut Vec<Local>,
+    /// The control stack: frames that were entered by reachable code.
+    control: Vec<Frame<'m>>,
+    /// Whether the next operator can be reached.
+    reachable: bool,
+    /// Blocks opened in unreachable code since `reachable` became false.
+    dead_depth: usize,
+    callees: Callees,
+    /// Scratch space for the arguments of a call.
+    call_args: &'f mut Vec<Value>,
+    /// Scratch space for the arguments of a branch.
+    branch_args: &'f mut Vec<BlockArg>,
+    /// Values that blocks and branches pass on, so far.
+    passed_values: usize,
+    /// `br_table`s so far; tells the edges of one from those of another.
+    table_count: u32,
+}
+
+impl Translation<'_, '_> {
+    fn run(
+        &mut self,
+        entry: ir::Block,
+        body: &FunctionBody<'_>,
+        validator: &mut FuncValidator<ValidatorResources>,
+    ) -> Result<(), Error> {
+        let mut reader = body.get_binary_reader();
+        reader.set_features(*validator.features());
+        self.declare_locals(entry, &mut reader, validator)?;
+        let mut operators = OperatorsReader::new(reader);
+        while !operators.eof() {
+            let (op, offset) = operators.read_with_offset()?;
+            validator.op(offset, &op)?;
+            self.b.set_srcloc(source_loc(offset));
+            self.operator(&op, offset)?;
+            self.check_limits()?;
+        }
+        operators.finish()?;
+        Ok(())
+    }
+
+    fn operator(&mut self, op: &Operator<'_>, offset: u64) -> Result<(), Error> {
+        if !self.reachable {
+            return self.skip(op);
+        }
+        let known = self.variable(op)
+            || self.numeric(op)
+            || self.memory(op, offset)?
+            || self.control(op, offset)?
+            || self.call(op)
+            || self.convert(op)
+            || self.reference(op)
+            || self.table(op)
+            || self.bulk(op);
+        if known {
+            Ok(())
+        } else {
+            Err(Error::unsupported(operator_name(op), offset))
+        }
+    }
+
+    /// Refuses functions that would take too much memory to compile.
+    fn check_limits(&self) -> Result<(), Error> {
+        let dfg = &self.b.func.dfg;
+        let entities = dfg.num_insts().max(dfg.num_values());
+        if entities > MAX_ENTITIES {
+            let what = "instructions or values in one function";
+            return Err(limit_exceeded(what, entities, MAX_ENTITIES));
+        }
+        if self.passed_values > MAX_PASSED_VALUES {
+            let what = "values passed on by the blocks and branches of one function";
+            return Err(limit_exceeded(what, self.passed_values, MAX_PASSED_VALUES));
+        }
+        Ok(())
+    }
+}
+
+fn limit_exceeded(what: &'static str, found: usize, limit: usize) -> Error {
+    Error::LimitExceeded {
+        what,
+        found: found as u64,
+        limit: limit as u64,
+    }
+}
+
+/// The place of an operator in the Wasm file. Offsets beyond 32 bits have none.
+fn source_loc(offset: u64) -> SourceLoc {
+    u32::try_from(offset).map_or_else(|_| SourceLoc::default(), SourceLoc::new)
+}
+
+/// The name of an operator as the parser has it, without its immediates.
+fn operator_name(op: &Operator<'_>) -> String {
+    let text = format!("{op:?}");
+    let end = text
+        .find(|c: char| !c.is_alphanumeric())
+        .unwrap_or(text.len());
+    format!("operator {}", &text[..end])
+}

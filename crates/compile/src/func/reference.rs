@@ -1,0 +1,35 @@
+//! `ref.null`, `ref.is_null`, `ref.func`.
+//!
+//! A reference is an `i64`: a pointer to a `VMFuncRef` or a handle, zero being null.
+
+use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::condcodes::IntCC;
+use selvedge_artifact::builtins::Builtin;
+use wasmparser::Operator;
+
+use super::Translation;
+use crate::env::POINTER;
+
+impl Translation<'_, '_> {
+    pub(super) fn reference(&mut self, op: &Operator<'_>) -> bool {
+        match *op {
+            Operator::RefNull { .. } => {
+                let null = self.b.ins().iconst(POINTER, 0);
+                self.push(null);
+            }
+            Operator::RefIsNull => {
+                let value = self.pop();
+                let is_null = self.b.ins().icmp_imm_u(IntCC::Equal, value, 0);
+                self.push(is_null);
+            }
+            Operator::RefFunc { function_index } => {
+                let func = self.u32_const(function_index);
+                let call = self.call_builtin(Builtin::RefFunc, &[func]);
+                let value = self.b.inst_results(call)[0];
+                self.push(value);
+            }
+            _ => return false,
+        }
+        true
+    }
+}

@@ -1,0 +1,89 @@
+//! Table access and bulk operations on tables.
+//!
+//! All but `table.size` of an own table are builtins: they handle references of every kind, and
+//! keep the entries in the form that `call_indirect` reads.
+
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use selvedge_artifact::builtins::Builtin;
+use selvedge_artifact::ids::TableIdx;
+use wasmparser::Operator;
+
+use super::Translation;
+
+impl Translation<'_, '_> {
+    pub(super) fn table(&mut self, op: &Operator<'_>) -> bool {
+        match *op {
+            Operator::TableSize { table } => {
+                let len = match self.env.offsets.table(TableIdx::new(table)) {
+                    Some(definition) => self.table_len(definition),
+                    None => {
+                        let table = self.u32_const(table);
+                        self.call_for_i32(Builtin::TableSize, &[table])
+                    }
+                };
+                self.push(len);
+            }
+            Operator::TableGet { table } => {
+                let index = self.pop_index();
+                let table = self.u32_const(table);
+                let call = self.call_builtin(Builtin::TableGet, &[table, index]);
+                let value = self.b.inst_results(call)[0];
+                self.push(value);
+            }
+            Operator::TableSet { table } => {
+                let value = self.pop();
+                let index = self.pop_index();
+                let table = self.u32_const(table);
+                self.call_builtin(Builtin::TableSet, &[table, index, value]);
+            }
+            Operator::TableGrow { table } => {
+                let delta = self.pop_index();
+                let init = self.pop();
+                let table = self.u32_const(table);
+                let former = self.call_for_i32(Builtin::TableGrow, &[table, delta, init]);
+                self.push(former);
+            }
+            Operator::TableFill { table } => {
+                let len = self.pop_index();
+                let value = self.pop();
+                let dst = self.pop_index();
+                let table = self.u32_const(table);
+                self.call_builtin(Builtin::TableFill, &[table, dst, value, len]);
+            }
+            Operator::TableCopy {
+                dst_table,
+                src_table,
+            } => {
+                let len = self.pop_index();
+                let src = self.pop_index();
+                let dst = self.pop_index();
+                let tables = self.pair(dst_table, src_table);
+                self.call_builtin(Builtin::TableCopy, &[tables, dst, src, len]);
+            }
+            Operator::TableInit { elem_index, table } => {
+                let (src, len) = self.pop2();
+                let dst = self.pop_index();
+                let table_elem = self.pair(table, elem_index);
+                self.call_builtin(Builtin::TableInit, &[table_elem, dst, src, len]);
+            }
+            Operator::ElemDrop { elem_index } => {
+                let elem = self.u32_const(elem_index);
+                self.call_builtin(Builtin::ElemDrop, &[elem]);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Calls a builtin whose `i64` result is a count or -1, and takes it as an `i32`.
+    pub(super) fn call_for_i32(&mut self, builtin: Builtin, args: &[Value]) -> Value {
+        let call = self.call_builtin(builtin, args);
+        let count = self.b.inst_results(call)[0];
+        self.b.ins().ireduce(types::I32, count)
+    }
+
+    /// An index as an argument of a builtin.
+    pub(super) fn u32_const(&mut self, value: u32) -> Value {
+        self.b.ins().iconst(types::I32, i64::from(value))
+    }
+}

@@ -1,0 +1,364 @@
+//! Sections to metadata, one method a section.
+//!
+//! Every section that comes here has passed the validator; what remains is to translate it.
+
+use std::collections::HashMap;
+
+use selvedge_artifact::ids::{FuncIdx, GlobalIdx, MemoryIdx, SigIdx, TableIdx, TypeIdx};
+use selvedge_artifact::module::{
+    CodeRange, ConstOp, ElemSegment, Elements, Export, ExternIdx, Import, ModuleInfo, SegmentMode,
+    SigTrampolines,
+};
+use selvedge_artifact::types::{AbiSig, FuncType, GlobalType, MemoryType, TableType, ValType};
+use wasmparser::{
+    CompositeInnerType, DataKind, ElementItems, ElementKind, ExternalKind, KnownCustom, Name,
+    NameSectionReader, Payload, RefType, TableInit, TypeRef,
+};
+
+use super::image::{self, DataSource};
+use super::{Body, Module, const_expr};
+use crate::error::Error;
+
+/// What has been read so far.
+#[derive(Default)]
+pub(super) struct Reader<'a> {
+    info: ModuleInfo,
+    pub(super) bodies: Vec<Body<'a>>,
+    data: Vec<DataSource<'a>>,
+    func_names: Vec<(u32, String)>,
+    /// The first of all equal types.
+    first_types: HashMap<FuncType, TypeIdx>,
+    sigs: HashMap<AbiSig, SigIdx>,
+}
+
+impl<'a> Reader<'a> {
+    /// Takes a section.
+    pub(super) fn section(&mut self, payload: Payload<'a>) -> Result<(), Error> {
+        match payload {
+            Payload::TypeSection(section) => self.types(section),
+            Payload::ImportSection(section) => self.imports(section),
+            Payload::FunctionSection(section) => self.funcs(section),
+            Payload::TableSection(section) => self.tables(section),
+            Payload::MemorySection(section) => self.memories(section),
+            Payload::GlobalSection(section) => self.globals(section),
+            Payload::ExportSection(section) => self.exports(section),
+            Payload::StartSection { func, .. } => {
+                self.info.start = Some(FuncIdx::new(func));
+                Ok(())
+            }
+            Payload::ElementSection(section) => self.elems(section),
+            Payload::DataSection(section) => self.data(section),
+            Payload::CustomSection(section) => {
+                if let KnownCustom::Name(names) = section.as_known() {
+                    self.names(names);
+                }
+                Ok(())
+            }
+            // The validator has used or refused all others.
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides what goes into images and hands everything over.
+    pub(super) fn finish(mut self) -> Result<Module<'a>, Error> {
+        let func_count = self.info.funcs.len() as u64;
+        self.func_names
+            .retain(|(index, _)| u64::from(*index) < func_count);
+        let (tables, elems_may_trap) = image::tables(&mut self.info);
+        let contents = image::memory(&mut self.info, &self.data, elems_may_trap)?;
+        Ok(Module {
+            info: self.info,
+            bodies: self.bodies,
+            func_names: self.func_names,
+            image: contents.image,
+            data: contents.data,
+            tables,
+        })
+    }
+
+    fn types(&mut self, section: wasmparser::TypeSectionReader<'a>) -> Result<(), Error> {
+        for group in section.into_iter_with_offsets() {
+            let (offset, group) = group?;
+            for ty in group.into_types() {
+                let CompositeInnerType::Func(ty) = ty.composite_type.inner else {
+                    return Err(Error::unsupported("types other than of functions", offset));
+                };
+                let ty = FuncType {
+                    params: val_types(ty.params(), offset)?,
+                    results: val_types(ty.results(), offset)?,
+                };
+                self.add_type(ty);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_type(&mut self, ty: FuncType) {
+        let index = TypeIdx::new(self.info.types.len() as u32);
+        let sigs = &mut self.info.sigs;
+        let sig = ty.abi();
+        let sig_index = *self.sigs.entry(sig).or_insert_with_key(|sig| {
+            sigs.push(SigTrampolines {
+                sig: sig.clone(),
+                host_to_guest: CodeRange::default(),
+                guest_to_guest: CodeRange::default(),
+                guest_to_host_array: CodeRange::default(),
+            });
+            SigIdx::new(sigs.len() as u32 - 1)
+        });
+        self.info.type_sigs.push(sig_index);
+        self.info.types.push(ty.clone());
+        self.info
+            .canonical_types
+            .push(*self.first_types.entry(ty).or_insert(index));
+    }
+
+    fn imports(&mut self, section: wasmparser::ImportSectionReader<'a>) -> Result<(), Error> {
+        for import in section.into_imports_with_offsets() {
+            let (offset, import) = import?;
+            let info = &mut self.info;
+            let item = match import.ty {
+                TypeRef::Func(ty) => {
+                    info.funcs.push(TypeIdx::new(ty));
+                    info.imported.funcs += 1;
+                    ExternIdx::Func(FuncIdx::new(info.funcs.len() as u32 - 1))
+                }
+                TypeRef::Table(ty) => {
+                    info.tables.push(table_type(&ty, offset)?);
+                    info.imported.tables += 1;
+                    ExternIdx::Table(TableIdx::new(info.tables.len() as u32 - 1))
+                }
+                TypeRef::Memory(ty) => {
+                    info.memories.push(memory_type(&ty));
+                    info.imported.memories += 1;
+                    ExternIdx::Memory(MemoryIdx::new(info.memories.len() as u32 - 1))
+                }
+                TypeRef::Global(ty) => {
+                    info.globals.push(global_type(&ty, offset)?);
+                    info.imported.globals += 1;
+                    ExternIdx::Global(GlobalIdx::new(info.globals.len() as u32 - 1))
+                }
+                TypeRef::Tag(_) => return Err(Error::unsupported("imported tags", offset)),
+                TypeRef::FuncExact(_) => {
+                    return Err(Error::unsupported(
+                        "imports of exact function types",
+                        offset,
+                    ));
+                }
+            };
+            info.imports.push(Import {
+                module: import.module.to_owned(),
+                name: import.name.to_owned(),
+                item,
+            });
+        }
+        Ok(())
+    }
+
+    fn funcs(&mut self, section: wasmparser::FunctionSectionReader<'a>) -> Result<(), Error> {
+        for ty in section {
+            self.info.funcs.push(TypeIdx::new(ty?));
+        }
+        Ok(())
+    }
+
+    fn tables(&mut self, section: wasmparser::TableSectionReader<'a>) -> Result<(), Error> {
+        for table in section.into_iter_with_offsets() {
+            let (offset, table) = table?;
+            self.info.tables.push(table_type(&table.ty, offset)?);
+            self.info.table_inits.push(match table.init {
+                TableInit::RefNull => None,
+                TableInit::Expr(expr) => Some(const_expr::read(&expr)?),
+            });
+        }
+        Ok(())
+    }
+
+    fn memories(&mut self, section: wasmparser::MemorySectionReader<'a>) -> Result<(), Error> {
+        for memory in section {
+            self.info.memories.push(memory_type(&memory?));
+        }
+        Ok(())
+    }
+
+    fn globals(&mut self, section: wasmparser::GlobalSectionReader<'a>) -> Result<(), Error> {
+        for global in section.into_iter_with_offsets() {
+            let (offset, global) = global?;
+            self.info.globals.push(global_type(&global.ty, offset)?);
+            self.info
+                .global_inits
+                .push(const_expr::read(&global.init_expr)?);
+        }
+        Ok(())
+    }
+
+    fn exports(&mut self, section: wasmparser::ExportSectionReader<'a>) -> Result<(), Error> {
+        for export in section.into_iter_with_offsets() {
+            let (offset, export) = export?;
+            let item = match export.kind {
+                ExternalKind::Func => ExternIdx::Func(FuncIdx::new(export.index)),
+                ExternalKind::Table => ExternIdx::Table(TableIdx::new(export.index)),
+                ExternalKind::Memory => ExternIdx::Memory(MemoryIdx::new(export.index)),
+                ExternalKind::Global => ExternIdx::Global(GlobalIdx::new(export.index)),
+                ExternalKind::Tag => return Err(Error::unsupported("exported tags", offset)),
+                ExternalKind::FuncExact => {
+                    return Err(Error::unsupported(
+                        "exports of exact function types",
+                        offset,
+                    ));
+                }
+            };
+            self.info.exports.push(Export {
+                name: export.name.to_owned(),
+                item,
+            });
+        }
+        Ok(())
+    }
+
+    fn elems(&mut self, section: wasmparser::ElementSectionReader<'a>) -> Result<(), Error> {
+        for elem in section.into_iter_with_offsets() {
+            let (offset, elem) = elem?;
+            let mode = match &elem.kind {
+                ElementKind::Passive => SegmentMode::Passive,
+                ElementKind::Declared => SegmentMode::Declared,
+                ElementKind::Active {
+                    table_index,
+                    offset_expr,
+                } => SegmentMode::Active {
+                    target: TableIdx::new(table_index.unwrap_or(0)),
+                    offset: const_expr::read(offset_expr)?,
+                },
+            };
+            let (ty, elements) = elements(elem.items, offset)?;
+            // A segment that only declares is dropped before any code could read it.
+            let elements = match mode {
+                SegmentMode::Declared => Elements::Funcs(Vec::new()),
+                _ => elements,
+            };
+            self.info.elems.push(ElemSegment { mode, ty, elements });
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, section: wasmparser::DataSectionReader<'a>) -> Result<(), Error> {
+        for data in section {
+            let data = data?;
+            let mode = match data.kind {
+                DataKind::Passive => SegmentMode::Passive,
+                DataKind::Active {
+                    memory_index,
+                    offset_expr,
+                } => SegmentMode::Active {
+                    target: MemoryIdx::new(memory_index),
+                    offset: const_expr::read(&offset_expr)?,
+                },
+            };
+            self.data.push(DataSource {
+                mode,
+                bytes: data.data,
+            });
+        }
+        Ok(())
+    }
+
+    /// Names help people only: what cannot be read of them is left out.
+    fn names(&mut self, names: NameSectionReader<'a>) {
+        for name in names {
+            match name {
+                Ok(Name::Module { name, .. }) => self.info.name = Some(name.to_owned()),
+                Ok(Name::Function(names)) => {
+                    for name in names {
+                        let Ok(name) = name else { break };
+                        let rises = self
+                            .func_names
+                            .last()
+                            .is_none_or(|(last, _)| *last < name.index);
+                        if rises {
+                            self.func_names.push((name.index, name.name.to_owned()));
+                        }
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+fn elements(items: ElementItems<'_>, offset: u64) -> Result<(ValType, Elements), Error> {
+    match items {
+        ElementItems::Functions(funcs) => {
+            let mut indices = Vec::new();
+            for func in funcs {
+                indices.push(FuncIdx::new(func?));
+            }
+            Ok((ValType::FuncRef, Elements::Funcs(indices)))
+        }
+        ElementItems::Expressions(ty, exprs) => {
+            let mut all = Vec::new();
+            for expr in exprs {
+                all.push(const_expr::read(&expr?)?);
+            }
+            let funcs: Option<Vec<FuncIdx>> = all
+                .iter()
+                .map(|expr| match expr[..] {
+                    [ConstOp::RefFunc(func)] => Some(func),
+                    _ => None,
+                })
+                .collect();
+            Ok((
+                ref_type(ty, offset)?,
+                funcs.map_or(Elements::Exprs(all), Elements::Funcs),
+            ))
+        }
+    }
+}
+
+fn val_types(types: &[wasmparser::ValType], offset: u64) -> Result<Vec<ValType>, Error> {
+    types.iter().map(|ty| val_type(*ty, offset)).collect()
+}
+
+fn val_type(ty: wasmparser::ValType, offset: u64) -> Result<ValType, Error> {
+    match ty {
+        wasmparser::ValType::I32 => Ok(ValType::I32),
+        wasmparser::ValType::I64 => Ok(ValType::I64),
+        wasmparser::ValType::F32 => Ok(ValType::F32),
+        wasmparser::ValType::F64 => Ok(ValType::F64),
+        wasmparser::ValType::V128 => Err(Error::unsupported("simd", offset)),
+        wasmparser::ValType::Ref(ty) => ref_type(ty, offset),
+    }
+}
+
+fn ref_type(ty: RefType, offset: u64) -> Result<ValType, Error> {
+    match ty {
+        RefType::FUNCREF => Ok(ValType::FuncRef),
+        RefType::EXTERNREF => Ok(ValType::ExternRef),
+        other => Err(Error::unsupported(
+            format!("references of type {other}"),
+            offset,
+        )),
+    }
+}
+
+fn table_type(ty: &wasmparser::TableType, offset: u64) -> Result<TableType, Error> {
+    Ok(TableType {
+        elem: ref_type(ty.element_type, offset)?,
+        min: ty.initial,
+        max: ty.maximum,
+    })
+}
+
+fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
+    MemoryType {
+        min: ty.initial,
+        max: ty.maximum,
+    }
+}
+
+fn global_type(ty: &wasmparser::GlobalType, offset: u64) -> Result<GlobalType, Error> {
+    Ok(GlobalType {
+        ty: val_type(ty.content_type, offset)?,
+        mutable: ty.mutable,
+    })
+}

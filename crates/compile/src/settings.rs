@@ -1,0 +1,49 @@
+//! What the user may choose about compiling.
+
+pub use selvedge_artifact::tunables::{OptLevel, Tunables};
+
+/// The CPU that code is made for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Cpu {
+    /// This machine's, with all that it can.
+    #[default]
+    Host,
+    /// Any x86-64 processor of the second level (`x86-64-v2`): made since about 2009.
+    Baseline,
+}
+
+/// Settings of a compilation.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How hard to try.
+    pub opt_level: OptLevel,
+    /// The CPU to make code for.
+    pub cpu: Cpu,
+    /// What the code assumes of the runtime.
+    pub tunables: Tunables,
+    /// Whether functions are compiled on several threads. The artifact is the same either way.
+    pub parallel: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            opt_level: OptLevel::default(),
+            cpu: Cpu::default(),
+            tunables: Tunables::default(),
+            parallel: true,
+        }
+    }
+}
+
+/// What [`dump`](crate::dump()) shows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Dump {
+    /// Cranelift IR as it is translated, before any optimisation.
+    Clif,
+    /// The machine code.
+    Asm,
+}

@@ -1,0 +1,175 @@
+//! The target: Cranelift's ISA and flags from settings, and the features that code may use.
+
+use cranelift_codegen::isa::{self, OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+
+use crate::error::Error;
+use crate::settings::{Cpu, OptLevel, Settings, Tunables};
+
+/// Architecture and system of artifacts.
+pub(crate) const TARGET: &str = "x86_64-linux";
+/// The same in the notation that Cranelift parses.
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+/// Cranelift's name for the second level of x86-64.
+const BASELINE: &str = "x86-64-v2";
+/// Without these Cranelift would call library functions that an artifact does not carry.
+const REQUIRED: [&str; 2] = ["has_sse41", "has_popcnt"];
+/// A 32-bit index reaches this far; memory below it is never checked for bounds.
+const MIN_RESERVATION_LEN: u64 = 4 << 30;
+/// Bytes of a host page.
+const PAGE_LEN: u64 = 4096;
+
+/// Makes the ISA.
+pub(crate) fn isa(settings: &Settings) -> Result<OwnedTargetIsa, Error> {
+    let flags = shared_flags(settings)?;
+    let mut builder = isa::lookup_by_name(TRIPLE).map_err(unusable)?;
+    match settings.cpu {
+        Cpu::Host => {
+            let host = cranelift_native::builder_with_options(false).map_err(unusable)?;
+            let (host, target) = (host.triple(), builder.triple());
+            if host.architecture != target.architecture
+                || host.operating_system != target.operating_system
+            {
+                return Err(Error::Settings(format!(
+                    "artifacts are for {TARGET}, this machine is {host}; choose the baseline CPU"
+                )));
+            }
+            cranelift_native::infer_native_flags(&mut builder).map_err(unusable)?;
+        }
+        Cpu::Baseline => builder.enable(BASELINE).map_err(unusable)?,
+    }
+    let isa = builder.finish(flags).map_err(unusable)?;
+    let features = cpu_features(&*isa);
+    for required in REQUIRED {
+        if !features.iter().any(|f| f == required) {
+            return Err(Error::Settings(format!(
+                "the CPU lacks {}, which all code needs",
+                required.trim_start_matches("has_")
+            )));
+        }
+    }
+    Ok(isa)
+}
+
+/// CPU features that the code may use, by Cranelift's names (`has_avx2`), sorted.
+pub(crate) fn cpu_features(isa: &dyn TargetIsa) -> Vec<String> {
+    let mut features: Vec<String> = isa
+        .isa_flags()
+        .into_iter()
+        .filter(|flag| flag.name.starts_with("has_") && flag.as_bool() == Some(true))
+        .map(|flag| flag.name.to_owned())
+        .collect();
+    features.sort_unstable();
+    features
+}
+
+fn shared_flags(settings: &Settings) -> Result<settings::Flags, Error> {
+    let guard_log2 = stack_guard_log2(&settings.tunables)?.to_string();
+    let opt_level = match settings.opt_level {
+        OptLevel::None => "none",
+        OptLevel::Speed => "speed",
+        OptLevel::SpeedAndSize => "speed_and_size",
+    };
+    let verify = if cfg!(debug_assertions) {
+        "true"
+    } else {
+        "false"
+    };
+    let flags = [
+        ("opt_level", opt_level),
+        ("enable_verifier", verify),
+        ("enable_alias_analysis", "true"),
+        // References between functions are relative to the pc; nothing else is position-dependent.
+        ("is_pic", "false"),
+        ("use_colocated_libcalls", "true"),
+        // More results than registers travel in memory that the caller provides.
+        ("enable_multi_ret_implicit_sret", "true"),
+        ("unwind_info", "true"),
+        // Backtraces of guests follow frame pointers.
+        ("preserve_frame_pointers", "true"),
+        // A frame that could step over the guard of its stack touches every guard's length of it.
+        ("enable_probestack", "true"),
+        ("probestack_strategy", "inline"),
+        ("probestack_size_log2", &guard_log2),
+        ("enable_heap_access_spectre_mitigation", "true"),
+        ("enable_table_access_spectre_mitigation", "true"),
+    ];
+    let mut builder = settings::builder();
+    for (name, value) in flags {
+        builder.set(name, value).map_err(unusable)?;
+    }
+    Ok(settings::Flags::new(builder))
+}
+
+/// Checks the tunables; the stack guard's length as a power of two.
+fn stack_guard_log2(tunables: &Tunables) -> Result<u32, Error> {
+    if tunables.memory_reservation_len < MIN_RESERVATION_LEN {
+        return Err(Error::Settings(format!(
+            "memory_reservation_len is {:#x}, it must be {MIN_RESERVATION_LEN:#x} at least",
+            tunables.memory_reservation_len
+        )));
+    }
+    for (name, len) in [
+        ("memory_reservation_len", tunables.memory_reservation_len),
+        ("memory_guard_len", tunables.memory_guard_len),
+    ] {
+        if len % PAGE_LEN != 0 {
+            return Err(Error::Settings(format!(
+                "{name} is {len:#x}, it must be a multiple of {PAGE_LEN:#x}"
+            )));
+        }
+    }
+    let guard = tunables.stack_guard_len;
+    if !guard.is_power_of_two() || u64::from(guard) < PAGE_LEN {
+        return Err(Error::Settings(format!(
+            "stack_guard_len is {guard:#x}, it must be a power of two and {PAGE_LEN:#x} at least"
+        )));
+    }
+    Ok(guard.trailing_zeros())
+}
+
+fn unusable(error: impl std::fmt::Display) -> Error {
+    Error::Settings(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_baseline_has_what_all_code_needs_and_no_vectors_beyond_128_bits() {
+        let settings = Settings {
+            cpu: Cpu::Baseline,
+            ..Settings::default()
+        };
+        let features = cpu_features(&*isa(&settings).unwrap());
+        assert!(features.is_sorted());
+        assert!(REQUIRED.iter().all(|r| features.iter().any(|f| f == r)));
+        assert!(!features.iter().any(|f| f.starts_with("has_avx")));
+    }
+
+    #[test]
+    fn the_host_has_at_least_the_baseline() {
+        let baseline = Settings {
+            cpu: Cpu::Baseline,
+            ..Settings::default()
+        };
+        let host = cpu_features(&*isa(&Settings::default()).unwrap());
+        for feature in cpu_features(&*isa(&baseline).unwrap()) {
+            assert!(host.contains(&feature), "{feature}");
+        }
+    }
+
+    #[test]
+    fn tunables_that_code_cannot_rely_on_are_refused() {
+        let mut settings = Settings::default();
+        settings.tunables.stack_guard_len = 3 << 12;
+        assert!(matches!(isa(&settings), Err(Error::Settings(_))));
+        settings.tunables.stack_guard_len = 1 << 11;
+        assert!(matches!(isa(&settings), Err(Error::Settings(_))));
+        settings.tunables.stack_guard_len = 1 << 12;
+        assert!(isa(&settings).is_ok());
+        settings.tunables.memory_reservation_len = 1 << 30;
+        assert!(matches!(isa(&settings), Err(Error::Settings(_))));
+    }
+}
