@@ -1,0 +1,181 @@
+//! `selvedge run`: a module or an artifact, linked to WASI, in a region of one slot.
+
+use std::ffi::OsStr;
+
+use selvedge::wasi::{self, WasiCtx};
+use selvedge::{
+    Engine, ExternType, HostError, InstanceHandle, Limits, Linker, Module, Program, Region,
+    RuntimeError,
+};
+use thiserror::Error;
+
+use crate::args::RunArgs;
+use crate::commands::input::Input;
+use crate::commands::invoke::{Call, Plan};
+use crate::exit_code::ExitCode;
+use crate::report::{Failure, FileName};
+use crate::values;
+
+/// A guest called an import that `--unknown-imports-trap` stands in for.
+#[derive(Debug, Error)]
+#[error("guest trapped: it called the import {module:?} {name:?}, which nothing provides")]
+struct UnknownImportCalled {
+    module: String,
+    name: String,
+}
+
+pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let engine = super::engine(&args.compiler)?;
+    let input = Input::open(args.file())?;
+    let file = input.name().clone();
+    let module = input.into_module(&engine)?;
+    let plan = Plan::new(args, &module, &file)?;
+    let program = link(args, &engine, &module, &file)?;
+    let region = Region::new(&engine, 1, &limits(args)).map_err(not_started)?;
+    let mut builder = region.instance_builder(&program);
+    if !args.no_wasi {
+        builder = builder.with_embed_ctx(wasi_ctx(args)?);
+    }
+    let mut instance = builder.build().map_err(not_started)?;
+    match call(&mut instance, &module, &plan) {
+        Ok(results) => super::print(&results).map(|()| ExitCode::Success),
+        Err(error) => ended(error),
+    }
+}
+
+/// Resolves the module's imports.
+fn link(
+    args: &RunArgs,
+    engine: &Engine,
+    module: &Module,
+    file: &FileName,
+) -> Result<Program, Failure> {
+    let mut linker = Linker::new(engine);
+    if !args.no_wasi {
+        wasi::add_to_linker(&mut linker)?;
+    }
+    loop {
+        let (module, name, ty) = match linker.program(module) {
+            Err(RuntimeError::UnknownImport { module, name, ty }) => (module, name, *ty),
+            other => return other.map_err(not_started),
+        };
+        match ty {
+            ExternType::Func(ty) if args.unknown_imports_trap => {
+                let called = (module.clone(), name.clone());
+                linker.func_new(&module, &name, ty, move |_, _, _| {
+                    let (module, name) = called.clone();
+                    Err(HostError::new(UnknownImportCalled { module, name }))
+                })?;
+            }
+            ty => {
+                let (file, no_wasi) = (file.clone(), args.no_wasi);
+                return Err(Failure::UnknownImport {
+                    file,
+                    module,
+                    name,
+                    ty,
+                    no_wasi,
+                });
+            }
+        }
+    }
+}
+
+/// The limits that the flags describe.
+fn limits(args: &RunArgs) -> Limits {
+    let mut limits = Limits::default();
+    limits.memory_len = args.max_memory.unwrap_or(4 << 30);
+    if let Some(len) = args.stack_size {
+        limits.stack_len = usize::try_from(len).unwrap_or(usize::MAX);
+    }
+    limits
+}
+
+/// What the guest is given of the world.
+fn wasi_ctx(args: &RunArgs) -> Result<WasiCtx, Failure> {
+    let mut builder = WasiCtx::builder();
+    let file = args.file();
+    let name = args
+        .argv0
+        .as_deref()
+        .or(file.file_name())
+        .unwrap_or(OsStr::new(""));
+    builder.inherit_stdio().arg(name).args(args.guest_args());
+    builder.envs(args.env.iter().map(|var| (&var.key, &var.value)));
+    for dir in &args.dirs {
+        builder.preopened_dir(&dir.host, &dir.guest)?;
+    }
+    Ok(builder.build()?)
+}
+
+/// Runs the start section, what makes a reactor ready, and the function that was asked for; gives its
+/// results as lines.
+fn call(
+    instance: &mut InstanceHandle,
+    module: &Module,
+    plan: &Plan<'_>,
+) -> Result<String, RuntimeError> {
+    if module.has_start() {
+        instance.run_start()?;
+    }
+    if let Some(initialize) = plan.initialize {
+        instance.run(initialize, &[])?;
+    }
+    let Some(Call {
+        export,
+        args,
+        print_results,
+    }) = &plan.call
+    else {
+        return Ok(String::new());
+    };
+    let results = instance.run(export, args)?.returned().unwrap_or_default();
+    let lines = results
+        .values()
+        .iter()
+        .map(|value| values::format(value) + "\n");
+    Ok(if *print_results {
+        lines.collect()
+    } else {
+        String::new()
+    })
+}
+
+/// What an error of a running guest means for the process.
+fn ended(error: RuntimeError) -> Result<ExitCode, Failure> {
+    match error {
+        RuntimeError::RuntimeTerminated(details) => {
+            match details
+                .provided_details()
+                .and_then(|value| value.downcast_ref())
+            {
+                Some(wasi::Exit { code }) => Ok(ExitCode::Guest(*code)),
+                None => Err(RuntimeError::RuntimeTerminated(details).into()),
+            }
+        }
+        RuntimeError::RuntimeFault(_) => Err(Failure::Trap(Box::new(error))),
+        RuntimeError::HostFunction(error) if error.is::<UnknownImportCalled>() => {
+            Err(Failure::Trap(error))
+        }
+        other => Err(other.into()),
+    }
+}
+
+/// What an error on the way to a running guest means.
+fn not_started(error: RuntimeError) -> Failure {
+    match error {
+        RuntimeError::LimitsExceeded {
+            what,
+            needed,
+            given,
+            knob,
+        } => Failure::Limits {
+            what,
+            needed,
+            given,
+            knob,
+        },
+        RuntimeError::InvalidLimits(reason) => Failure::InvalidLimits(reason),
+        other => other.into(),
+    }
+}

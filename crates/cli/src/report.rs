@@ -1,0 +1,272 @@
+//! Everything that the commands tell the user: what went wrong, where, and what to do next. Messages
+//! go to stderr; results go to stdout and are not written here.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use selvedge::{ExternType, FuncType, RuntimeError, ValType};
+use thiserror::Error;
+
+use crate::exit_code::ExitCode;
+
+/// Functions that a message lists at most.
+const LISTED: usize = 20;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// The input could not be read.
+    #[error("cannot read {file}: {source}")]
+    Read { file: FileName, source: io::Error },
+    /// The input is a directory.
+    #[error("{0} is a directory, not a module")]
+    IsDirectory(FileName),
+    /// The input was refused.
+    #[error("{file}: {source}")]
+    Module {
+        file: FileName,
+        source: Box<selvedge::Error>,
+    },
+    /// The text of a module has a mistake; the message shows file and line.
+    #[error("{0}")]
+    Text(Box<selvedge::Error>),
+    /// An import that neither WASI nor a flag provides.
+    #[error("{file} imports {module:?} {name:?}, a {ty}, which nothing provides")]
+    UnknownImport {
+        file: FileName,
+        module: String,
+        name: String,
+        ty: ExternType,
+        no_wasi: bool,
+    },
+    /// There is nothing to call.
+    #[error("{file} exports no function `_start` of type () -> (), so there is nothing to run")]
+    NoStart {
+        file: FileName,
+        funcs: Vec<(String, FuncType)>,
+    },
+    /// `--invoke` names nothing.
+    #[error("{file} exports no function `{name}`")]
+    NoSuchExport {
+        file: FileName,
+        name: String,
+        funcs: Vec<(String, FuncType)>,
+    },
+    /// `--invoke` names something that can't be called.
+    #[error("the export {name:?} of {file} is a {ty}; only functions can be called")]
+    NotAFunction {
+        file: FileName,
+        name: String,
+        ty: ExternType,
+    },
+    /// Too few or too many arguments behind `--invoke`.
+    #[error("the function `{name}` is a {ty}: it takes {} arguments, not {found}", ty.params.len())]
+    ArgumentCount {
+        name: String,
+        ty: FuncType,
+        found: usize,
+    },
+    /// An argument that is no value of its type.
+    #[error("{text:?} cannot be argument {position} of `{name}`, which is of type {ty}: {reason}")]
+    Argument {
+        name: String,
+        position: usize,
+        text: String,
+        ty: ValType,
+        reason: &'static str,
+    },
+    /// What the guest is to be given can't be given.
+    #[error(transparent)]
+    Wasi(#[from] selvedge::wasi::Error),
+    /// The module needs more than the flags allow.
+    #[error("the module needs {needed} {what}, and may have {given}")]
+    Limits {
+        what: &'static str,
+        needed: u64,
+        given: u64,
+        knob: &'static str,
+    },
+    /// The limits make no sense.
+    #[error("the limits cannot be used: {}", with_flags(.0))]
+    InvalidLimits(String),
+    /// The engine could not be made, or the instance.
+    #[error(transparent)]
+    Engine(#[from] selvedge::Error),
+    /// The guest trapped.
+    #[error("{0}")]
+    Trap(Box<dyn std::error::Error>),
+    /// A call did not come back, and not because of the guest.
+    #[error(transparent)]
+    Run(#[from] RuntimeError),
+    /// Standard input has no name to derive another from.
+    #[error("a module from stdin has no name to write the artifact under")]
+    NoOutputName,
+    /// The output is the input.
+    #[error("{} is the module itself, and would be lost", .0.display())]
+    OutputIsInput(PathBuf),
+    /// The output could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    /// Results could not be written to stdout.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(io::Error),
+    /// `inspect --asm` of an artifact.
+    #[error("{0} is an artifact: the code generator's text can only be shown of a module")]
+    DumpOfArtifact(FileName),
+}
+
+/// A file as messages name it.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub(crate) enum FileName {
+    /// A path.
+    #[error("`{}`", .0.display())]
+    Path(PathBuf),
+    /// Standard input.
+    #[error("stdin")]
+    Stdin,
+}
+
+impl Failure {
+    /// With what code the process ends.
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Trap(_) => ExitCode::Trap,
+            _ => ExitCode::Failure,
+        }
+    }
+
+    /// What to do next, where the message does not say it.
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::UnknownImport {
+                module,
+                no_wasi: true,
+                ..
+            } if module.starts_with("wasi_") => {
+                Some("WASI provides it: leave out `--no-wasi`".to_owned())
+            }
+            Self::UnknownImport {
+                ty: ExternType::Func(_),
+                ..
+            } => Some(
+                "with `--unknown-imports-trap` the program runs until it calls this".to_owned(),
+            ),
+            Self::UnknownImport { .. } => Some(
+                "only functions can be missing: embed Selvedge in a program that provides it"
+                    .to_owned(),
+            ),
+            Self::NoStart { funcs, .. } if funcs.is_empty() => {
+                Some("it exports no functions at all".to_owned())
+            }
+            Self::NoStart { funcs, .. } => Some(format!(
+                "call a function with `--invoke`; it exports{}",
+                list(funcs)
+            )),
+            Self::NoSuchExport { funcs, .. } if funcs.is_empty() => {
+                Some("it exports no functions at all".to_owned())
+            }
+            Self::NoSuchExport { funcs, .. } => Some(format!("it exports{}", list(funcs))),
+            Self::Limits { knob, .. } => limit_flag(knob).map(|flag| format!("raise `{flag}`")),
+            Self::NoOutputName | Self::OutputIsInput(_) => {
+                Some("name another file with `--output`".to_owned())
+            }
+            Self::DumpOfArtifact(_) => Some(
+                "give the module it was compiled from, or use `objdump -d` on the artifact"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// Limits that have a flag of `run`.
+const LIMIT_FLAGS: [(&str, &str); 2] = [
+    ("memory_len", "--max-memory"),
+    ("stack_len", "--stack-size"),
+];
+
+/// The flag of `run` that raises a limit.
+fn limit_flag(knob: &str) -> Option<&'static str> {
+    LIMIT_FLAGS
+        .iter()
+        .find(|(name, _)| *name == knob)
+        .map(|(_, flag)| *flag)
+}
+
+/// A message of the library about limits, with the names that the limits have here.
+fn with_flags(message: &str) -> String {
+    LIMIT_FLAGS
+        .iter()
+        .fold(message.to_owned(), |text, (knob, flag)| {
+            text.replace(knob, flag)
+        })
+}
+
+/// Functions with their types, a line each.
+fn list(funcs: &[(String, FuncType)]) -> String {
+    let mut text: String = funcs
+        .iter()
+        .take(LISTED)
+        .map(|(name, ty)| format!("\n  {name}: {ty}"))
+        .collect();
+    if let Some(more) = funcs.len().checked_sub(LISTED).filter(|more| *more > 0) {
+        text.push_str(&format!("\n  and {more} more"));
+    }
+    text
+}
+
+/// Says why a command failed.
+pub(crate) fn failure(failure: &Failure) -> ExitCode {
+    line(&format_args!("error: {failure}"));
+    if let Some(help) = failure.help() {
+        line(&format_args!("help: {help}"));
+    }
+    failure.exit_code()
+}
+
+/// Says what was not understood on the command line, or gives the help that was asked for.
+pub(crate) fn command_line(answer: &clap::Error) -> ExitCode {
+    // Where the answer can't be written there is nobody to read it.
+    let _ = answer.print();
+    if answer.use_stderr() {
+        ExitCode::Usage
+    } else {
+        ExitCode::Success
+    }
+}
+
+/// Says what `compile` has written, if somebody watches.
+pub(crate) fn compiled(path: &std::path::Path, len: usize, time: Duration) {
+    if io::IsTerminal::is_terminal(&io::stderr()) {
+        let kib = len.div_ceil(1024);
+        let ms = time.as_millis();
+        line(&format_args!(
+            "wrote {}: {kib} KiB, compiled in {ms} ms",
+            path.display()
+        ));
+    }
+}
+
+/// Writes a line to stderr. Where that fails there is nobody left to tell.
+fn line(text: &dyn Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_cut() {
+        let funcs = |count| -> Vec<_> {
+            (0..count)
+                .map(|i| (format!("f{i}"), FuncType::default()))
+                .collect()
+        };
+        assert_eq!(list(&funcs(1)), "\n  f0: () -> ()");
+        assert!(list(&funcs(LISTED)).ends_with("f19: () -> ()"));
+        assert!(list(&funcs(LISTED + 2)).ends_with("and 2 more"));
+    }
+}
