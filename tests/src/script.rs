@@ -1,0 +1,312 @@
+//! Runs one script of the official suite, directive by directive.
+//!
+//! All modules of a script live in one instance, whose first member is the suite's `spectest` module.
+//! A failed directive is recorded and the script goes on, so that a file's count is of all it asserts.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use selvedge_compile::Settings;
+use selvedge_runtime::{
+    Engine, Error, InstanceHandle, Limits, Linker, Member, Module, Region, TrapCode, Val, Vmctx,
+};
+use wast::lexer::Lexer;
+use wast::parser::ParseBuffer;
+use wast::token::Id;
+use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke, Wat};
+
+use crate::values::{self, HostObjects};
+
+/// Slots that one script may take: each of its modules keeps one.
+const SLOTS: u32 = 1024;
+
+/// What a script counted.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Directives that did what they should.
+    pub passed: usize,
+    /// Those that did not, with the line and what happened.
+    pub failures: Vec<String>,
+}
+
+/// The definitions that the suite expects of every host (its `spectest` module).
+const SPECTEST: &str = r#"(module $spectest
+    (func (export "print") (import "host" "print"))
+    (func (export "print_i32") (import "host" "print_i32") (param i32))
+    (func (export "print_i64") (import "host" "print_i64") (param i64))
+    (func (export "print_f32") (import "host" "print_f32") (param f32))
+    (func (export "print_f64") (import "host" "print_f64") (param f64))
+    (func (export "print_i32_f32") (import "host" "print_i32_f32") (param i32 f32))
+    (func (export "print_f64_f64") (import "host" "print_f64_f64") (param f64 f64))
+    (global (export "global_i32") i32 (i32.const 666))
+    (global (export "global_i64") i64 (i64.const 666))
+    (global (export "global_f32") f32 (f32.const 666.6))
+    (global (export "global_f64") f64 (f64.const 666.6))
+    (table (export "table") 10 20 funcref)
+    (memory (export "memory") 1 2))"#;
+
+struct Runner<'a> {
+    engine: Engine,
+    settings: &'a Settings,
+    linker: Linker,
+    instance: InstanceHandle,
+    names: HashMap<String, Member>,
+    definitions: HashMap<String, Rc<Module>>,
+    last_definition: Option<Rc<Module>>,
+    current: Option<Member>,
+    objects: HostObjects,
+}
+
+/// Runs a script.
+///
+/// # Errors
+///
+/// If the script does not parse, or the host's part of it can't be made.
+pub fn run(source: &str, settings: &Settings) -> Result<Outcome, String> {
+    let mut lexer = Lexer::new(source);
+    lexer.allow_confusing_unicode(true);
+    let text = |e: wast::Error| e.to_string();
+    let buffer = ParseBuffer::new_with_lexer(lexer).map_err(text)?;
+    let script = wast::parser::parse::<Wast<'_>>(&buffer).map_err(text)?;
+    let mut runner = Runner::new(settings).map_err(|e| e.to_string())?;
+    let mut outcome = Outcome::default();
+    for directive in script.directives {
+        let (line, column) = directive.span().linecol_in(source);
+        match runner.directive(directive) {
+            Ok(()) => outcome.passed += 1,
+            Err(what) => outcome
+                .failures
+                .push(format!("{}:{}: {what}", line + 1, column + 1)),
+        }
+    }
+    Ok(outcome)
+}
+
+impl<'a> Runner<'a> {
+    fn new(settings: &'a Settings) -> Result<Self, Error> {
+        let engine = Engine::new()?;
+        let mut linker = Linker::new(&engine);
+        linker.func("host", "print", |_: &Vmctx<'_>| ())?;
+        linker.func("host", "print_i32", |_: &Vmctx<'_>, _: i32| ())?;
+        linker.func("host", "print_i64", |_: &Vmctx<'_>, _: i64| ())?;
+        linker.func("host", "print_f32", |_: &Vmctx<'_>, _: f32| ())?;
+        linker.func("host", "print_f64", |_: &Vmctx<'_>, _: f64| ())?;
+        linker.func("host", "print_i32_f32", |_: &Vmctx<'_>, _: i32, _: f32| ())?;
+        linker.func("host", "print_f64_f64", |_: &Vmctx<'_>, _: f64, _: f64| ())?;
+        let spectest = wat::parse_str(SPECTEST).expect("the text above is a module");
+        let compiled = selvedge_compile::compile(&spectest, settings).expect("and compiles");
+        let module = Module::from_compiled(&engine, compiled)?;
+        let region = Region::new(&engine, SLOTS, &Limits::default())?;
+        let mut instance = region.new_instance(&linker.program(&module)?)?;
+        instance.set_member_name("spectest", Member::MAIN)?;
+        Ok(Self {
+            engine,
+            settings,
+            linker,
+            instance,
+            names: HashMap::new(),
+            definitions: HashMap::new(),
+            last_definition: None,
+            current: None,
+            objects: HostObjects::default(),
+        })
+    }
+
+    fn directive(&mut self, directive: WastDirective<'_>) -> Result<(), String> {
+        match directive {
+            WastDirective::Module(mut module) => {
+                let name = name_of(&module);
+                let wasm = module.encode().map_err(|e| e.to_string())?;
+                let module = self.compile(&wasm)?;
+                let member = self.link(&module).map_err(|e| e.to_string())?;
+                self.set_current(name, member);
+                Ok(())
+            }
+            WastDirective::ModuleDefinition(mut module) => {
+                let name = name_of(&module);
+                let wasm = module.encode().map_err(|e| e.to_string())?;
+                let module = Rc::new(self.compile(&wasm)?);
+                if let Some(name) = name {
+                    self.definitions.insert(name, module.clone());
+                }
+                self.last_definition = Some(module);
+                Ok(())
+            }
+            WastDirective::ModuleInstance {
+                instance, module, ..
+            } => {
+                let definition = match module {
+                    Some(id) => self.definitions.get(id.name()).cloned(),
+                    None => self.last_definition.clone(),
+                };
+                let definition = definition.ok_or("there is no such module definition")?;
+                let member = self.link(&definition).map_err(|e| e.to_string())?;
+                self.set_current(instance.map(|id| id.name().to_owned()), member);
+                Ok(())
+            }
+            WastDirective::Register { name, module, .. } => {
+                let member = self.member(module)?;
+                self.instance
+                    .set_member_name(name, member)
+                    .map_err(|e| e.to_string())
+            }
+            WastDirective::Invoke(invoke) => {
+                self.invoke(&invoke).map(drop).map_err(|e| e.to_string())
+            }
+            WastDirective::AssertReturn { exec, results, .. } => {
+                let found = self.execute(exec).map_err(|e| e.to_string())?;
+                values::check(&found, &results)
+            }
+            WastDirective::AssertTrap { exec, message, .. } => {
+                expect_trap(self.execute(exec), message)
+            }
+            WastDirective::AssertExhaustion { call, message, .. } => {
+                expect_trap(self.invoke(&call), message)
+            }
+            WastDirective::AssertMalformed { module, message, .. }
+            | WastDirective::AssertInvalid { module, message, .. } => {
+                self.expect_invalid(module, message)
+            }
+            WastDirective::AssertUnlinkable { module, .. } => self.expect_unlinkable(module),
+            // Custom sections and annotations have no meaning to this engine.
+            WastDirective::AssertMalformedCustom { .. }
+            | WastDirective::AssertInvalidCustom { .. } => Ok(()),
+            WastDirective::AssertException { .. } => Err("exceptions are not built yet".to_owned()),
+            WastDirective::AssertSuspension { .. } => {
+                Err("stack switching is not built yet".to_owned())
+            }
+            WastDirective::Thread(_) | WastDirective::Wait { .. } => {
+                Err("threads are not built yet".to_owned())
+            }
+        }
+    }
+
+    fn compile(&self, wasm: &[u8]) -> Result<Module, String> {
+        let compiled = selvedge_compile::compile(wasm, self.settings).map_err(|e| e.to_string())?;
+        Module::from_compiled(&self.engine, compiled).map_err(|e| e.to_string())
+    }
+
+    fn link(&mut self, module: &Module) -> Result<Member, Error> {
+        self.instance.link(&self.linker, module)
+    }
+
+    fn set_current(&mut self, name: Option<String>, member: Member) {
+        if let Some(name) = name {
+            self.names.insert(name, member);
+        }
+        self.current = Some(member);
+    }
+
+    fn member(&self, id: Option<Id<'_>>) -> Result<Member, String> {
+        match id {
+            Some(id) => self.names.get(id.name()).copied(),
+            None => self.current,
+        }
+        .ok_or_else(|| format!("there is no module {:?}", id.map(|id| id.name().to_owned())))
+    }
+
+    fn execute(&mut self, exec: WastExecute<'_>) -> Result<Vec<Val>, Failure> {
+        match exec {
+            WastExecute::Invoke(invoke) => self.invoke(&invoke),
+            WastExecute::Wat(mut wat) => {
+                let wasm = wat.encode().map_err(|e| Failure::Other(e.to_string()))?;
+                let module = self.compile(&wasm).map_err(Failure::Other)?;
+                self.link(&module)?;
+                Ok(Vec::new())
+            }
+            WastExecute::Get { module, global, .. } => {
+                let member = self.member(module).map_err(Failure::Other)?;
+                Ok(vec![self.instance.member_global(member, global)?])
+            }
+        }
+    }
+
+    fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Vec<Val>, Failure> {
+        let member = self.member(invoke.module).map_err(Failure::Other)?;
+        let args: Result<Vec<Val>, String> = invoke
+            .args
+            .iter()
+            .map(|arg| values::arg(&mut self.objects, arg))
+            .collect();
+        let result =
+            self.instance
+                .run_member(member, invoke.name, &args.map_err(Failure::Other)?)?;
+        Ok(result.unwrap_returned().into_values())
+    }
+
+    /// The module must be refused as malformed or invalid; that it uses what is not supported is not
+    /// the answer asked for.
+    fn expect_invalid(&self, mut module: QuoteWat<'_>, message: &str) -> Result<(), String> {
+        // Text that does not even parse was refused by the reader of the text format.
+        let Ok(wasm) = module.encode() else {
+            return Ok(());
+        };
+        match selvedge_compile::compile(&wasm, self.settings) {
+            Err(selvedge_compile::Error::Invalid { .. }) => Ok(()),
+            // Scripts older than the proposal call invalid what is now a feature to ask for.
+            Err(selvedge_compile::Error::Unsupported { feature, .. })
+                if feature == "multi-memory" && message == "multiple memories" =>
+            {
+                Ok(())
+            }
+            Err(other) => Err(format!("expected an invalid module, got: {other}")),
+            Ok(_) => Err("expected an invalid module, it compiled".to_owned()),
+        }
+    }
+
+    fn expect_unlinkable(&mut self, mut module: Wat<'_>) -> Result<(), String> {
+        let wasm = module.encode().map_err(|e| e.to_string())?;
+        let module = self.compile(&wasm)?;
+        match self.link(&module) {
+            Err(Error::UnknownImport { .. } | Error::ImportType { .. }) => Ok(()),
+            Err(other) => Err(format!("expected a link error, got: {other}")),
+            Ok(_) => Err("expected a link error, it linked".to_owned()),
+        }
+    }
+}
+
+/// Why an action gave no values.
+#[derive(Debug)]
+enum Failure {
+    Runtime(Error),
+    Other(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Runtime(error) => error.fmt(f),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+fn name_of(module: &QuoteWat<'_>) -> Option<String> {
+    match module {
+        QuoteWat::Wat(Wat::Module(module)) => module.id.map(|id| id.name().to_owned()),
+        _ => None,
+    }
+}
+
+/// The trap must be the one that the script names; scripts give the beginning of the message.
+fn expect_trap(result: Result<Vec<Val>, Failure>, message: &str) -> Result<(), String> {
+    let found = match result {
+        Ok(values) => return Err(format!("expected trap {message:?}, it returned {values:?}")),
+        Err(Failure::Runtime(Error::RuntimeFault(fault))) => fault.code.message(),
+        Err(Failure::Runtime(Error::DataSegmentOutOfBounds)) => TrapCode::HeapOutOfBounds.message(),
+        Err(Failure::Runtime(Error::ElemSegmentOutOfBounds)) => {
+            TrapCode::TableOutOfBounds.message()
+        }
+        Err(other) => return Err(format!("expected trap {message:?}, got: {other}")),
+    };
+    if message.starts_with(found) || found.starts_with(message) {
+        return Ok(());
+    }
+    Err(format!("expected trap {message:?}, got {found:?}"))
+}
