@@ -1,0 +1,105 @@
+//! The engines that are compared, behind one small trait.
+//!
+//! A peer is asked for a runner, which owns everything that it needs and repeats one operation in a
+//! loop of its own: the trait call and the box cost nothing inside the measured time.
+
+mod selvedge;
+mod wasmtime;
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+/// With which settings the engines run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Each with its defaults, on a pool of instances.
+    Default,
+    /// Each at its fastest, at the price of diagnosis: no backtraces.
+    Lean,
+}
+
+impl Mode {
+    /// As the report says it.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Mode::Default => "default",
+            Mode::Lean => "lean",
+        }
+    }
+}
+
+/// What a run of some operations gave.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    /// For all of them.
+    pub(crate) elapsed: Duration,
+    /// A result that depends on all of them, the same on every peer.
+    pub(crate) check: u64,
+}
+
+/// Runs an operation so many times. `Send`, so that it can run in a thread pool of one's choice.
+pub(crate) type Runner = Box<dyn FnMut(u64) -> Result<Sample> + Send>;
+
+/// An engine, set up. Every module is a Wasm binary.
+pub(crate) trait Peer {
+    /// As messages name it.
+    fn name(&self) -> &'static str;
+
+    /// An operation is a typed call of the export `add (i32, i32) -> i32`.
+    fn call_in(&self, wasm: &[u8]) -> Result<Runner>;
+
+    /// An operation is a call of the host function `host.next (i32) -> i32` by the export
+    /// `run (i32) -> i32`, which makes as many as its argument says.
+    fn call_out(&self, wasm: &[u8]) -> Result<Runner>;
+
+    /// An operation is a new instance, a typed call of its export `run () -> i32`, and its drop.
+    fn instantiate(&self, wasm: &[u8]) -> Result<Runner>;
+
+    /// An operation is a typed call of the export `run () -> i32` that traps, up to the point where
+    /// the same instance can be called again.
+    fn trap(&self, wasm: &[u8]) -> Result<Runner>;
+
+    /// An operation is a module in memory made ready to be instantiated, by all threads of the
+    /// machine or by one.
+    fn compile(&self, wasm: &[u8], parallel: bool) -> Result<Runner>;
+
+    /// An operation is a call of the export `run (i32) -> i64` with `n`.
+    fn compute(&self, wasm: &[u8], n: i32) -> Result<Runner>;
+}
+
+/// Two engines set up to be compared.
+pub(crate) struct Pair {
+    /// The settings of both.
+    pub(crate) mode: Mode,
+    /// Selvedge.
+    pub(crate) ours: Box<dyn Peer>,
+    /// Wasmtime.
+    pub(crate) theirs: Box<dyn Peer>,
+}
+
+impl Pair {
+    /// Sets both up.
+    pub(crate) fn open(mode: Mode) -> Result<Pair> {
+        Ok(Pair {
+            mode,
+            ours: Box::new(selvedge::Selvedge::new(mode)?),
+            theirs: Box::new(wasmtime::Wasmtime::new(mode)?),
+        })
+    }
+}
+
+/// The loop that every runner is: times `count` calls of `operation` and adds up their results.
+/// The operation gets the sum so far, so that no call can be hoisted or dropped.
+#[inline(always)]
+fn repeat(count: u64, mut operation: impl FnMut(u64) -> Result<u64>) -> Result<Sample> {
+    let mut check = 0u64;
+    let start = Instant::now();
+    for _ in 0..count {
+        check = check.wrapping_add(operation(check)?);
+    }
+    Ok(Sample {
+        elapsed: start.elapsed(),
+        check,
+    })
+}

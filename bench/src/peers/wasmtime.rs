@@ -1,0 +1,138 @@
+//! Wasmtime, by its public API, each operation done in the fastest way that API has.
+
+use anyhow::{Context, Result, bail, ensure};
+use wasmtime::{
+    Config, Enabled, Engine, Instance, InstanceAllocationStrategy, Linker, Module, OptLevel,
+    PoolingAllocationConfig, Store, Trap, TypedFunc, WasmParams, WasmResults,
+};
+
+use super::{Mode, Peer, Runner, Sample, repeat};
+
+/// An engine: pooling allocator, copy-on-write images, `opt_level` speed.
+#[derive(Debug)]
+pub(super) struct Wasmtime {
+    config: Config,
+    engine: Engine,
+}
+
+impl Wasmtime {
+    /// In the default mode, whatever is not named above is as Wasmtime chooses it. The lean mode
+    /// has no backtraces and no unwind tables, and finds dirty pages by `PAGEMAP_SCAN`, the fastest
+    /// settings that we know of.
+    pub(super) fn new(mode: Mode) -> Result<Wasmtime> {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_core_instances(64)
+            .total_memories(64)
+            .total_tables(64);
+        let mut config = Config::new();
+        config.cranelift_opt_level(OptLevel::Speed);
+        config.memory_init_cow(true);
+        if mode == Mode::Lean {
+            pool.pagemap_scan(Enabled::Auto);
+            pool.linear_memory_keep_resident(1 << 20);
+            pool.table_keep_resident(1 << 16);
+            config.wasm_backtrace_max_frames(None);
+            config.native_unwind_info(false);
+        }
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engine = Engine::new(&config)?;
+        Ok(Wasmtime { config, engine })
+    }
+
+    /// An instance of a module without imports, and its export `run`.
+    fn run_of<P: WasmParams, R: WasmResults>(
+        &self,
+        wasm: &[u8],
+    ) -> Result<(Store<()>, TypedFunc<P, R>)> {
+        let module = Module::new(&self.engine, wasm)?;
+        let mut store = Store::new(&self.engine, ());
+        let instance = Instance::new(&mut store, &module, &[])?;
+        let run = instance.get_typed_func(&mut store, "run")?;
+        Ok((store, run))
+    }
+}
+
+impl Peer for Wasmtime {
+    fn name(&self) -> &'static str {
+        "wasmtime"
+    }
+
+    fn call_in(&self, wasm: &[u8]) -> Result<Runner> {
+        let module = Module::new(&self.engine, wasm)?;
+        let mut store = Store::new(&self.engine, ());
+        let instance = Instance::new(&mut store, &module, &[])?;
+        let add = instance.get_typed_func::<(i32, i32), i32>(&mut store, "add")?;
+        Ok(Box::new(move |count| {
+            repeat(count, |sum| {
+                Ok(add.call(&mut store, (sum as i32, 3))? as u64)
+            })
+        }))
+    }
+
+    fn call_out(&self, wasm: &[u8]) -> Result<Runner> {
+        let module = Module::new(&self.engine, wasm)?;
+        let mut linker = Linker::new(&self.engine);
+        linker.func_wrap("host", "next", |x: i32| x.wrapping_mul(5).wrapping_add(1))?;
+        let mut store = Store::new(&self.engine, ());
+        let instance = linker.instantiate(&mut store, &module)?;
+        let run = instance.get_typed_func::<i32, i32>(&mut store, "run")?;
+        Ok(Box::new(move |count| {
+            let calls = i32::try_from(count).context("too many calls for one run")?;
+            repeat(1, |_| Ok(run.call(&mut store, calls)? as u64))
+        }))
+    }
+
+    fn instantiate(&self, wasm: &[u8]) -> Result<Runner> {
+        let module = Module::new(&self.engine, wasm)?;
+        let engine = self.engine.clone();
+        let ready = Linker::new(&engine).instantiate_pre(&module)?;
+        let export = module.get_export_index("run").context("no export run")?;
+        Ok(Box::new(move |count| {
+            repeat(count, |_| {
+                let mut store = Store::new(&engine, ());
+                let instance = ready.instantiate(&mut store)?;
+                let run = instance
+                    .get_module_export(&mut store, &export)
+                    .and_then(|export| export.into_func())
+                    .context("run is no function")?;
+                Ok(run.typed::<(), i32>(&store)?.call(&mut store, ())? as u64)
+            })
+        }))
+    }
+
+    fn trap(&self, wasm: &[u8]) -> Result<Runner> {
+        let (mut store, run) = self.run_of::<(), i32>(wasm)?;
+        let error = run
+            .call(&mut store, ())
+            .err()
+            .context("the guest did not trap")?;
+        ensure!(error.is::<Trap>(), "not a trap: {error:?}");
+        Ok(Box::new(move |count| {
+            repeat(count, |_| match run.call(&mut store, ()) {
+                Ok(_) => bail!("the guest did not trap"),
+                Err(_) => Ok(1),
+            })
+        }))
+    }
+
+    fn compile(&self, wasm: &[u8], parallel: bool) -> Result<Runner> {
+        // Without the pool, of which an engine that only compiles needs no second one.
+        let mut config = self.config.clone();
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        config.parallel_compilation(parallel);
+        let engine = Engine::new(&config)?;
+        let wasm = wasm.to_vec();
+        Ok(Box::new(move |count| {
+            repeat(count, |_| {
+                Ok(Module::new(&engine, &wasm)?.exports().len() as u64)
+            })
+        }))
+    }
+
+    fn compute(&self, wasm: &[u8], n: i32) -> Result<Runner> {
+        let (mut store, run) = self.run_of::<i32, i64>(wasm)?;
+        Ok(Box::new(move |count| -> Result<Sample> {
+            repeat(count, |_| Ok(run.call(&mut store, n)? as u64))
+        }))
+    }
+}
