@@ -26,6 +26,7 @@ mod trampoline;
 pub use dump::dump;
 pub use error::Error;
 pub use selvedge_artifact::header::Identity;
+pub use selvedge_artifact::module::ModuleInfo;
 pub use selvedge_artifact::write::Compiled;
 pub use settings::{Cpu, Dump, OptLevel, Settings, Tunables};
 
@@ -47,6 +48,14 @@ pub fn compile(wasm: &[u8], settings: &Settings) -> Result<Compiled, Error> {
 pub fn validate(wasm: &[u8], settings: &Settings) -> Result<(), Error> {
     let module = module::Module::read(wasm)?;
     module.validate_bodies(settings.parallel)
+}
+
+/// What is in a module, less what only compiling tells (where code is and what tables hold), if it is
+/// valid and its features are supported.
+pub fn describe(wasm: &[u8], settings: &Settings) -> Result<ModuleInfo, Error> {
+    let module = module::Module::read(wasm)?;
+    module.validate_bodies(settings.parallel)?;
+    Ok(module.info)
 }
 
 /// What artifacts of these settings say of themselves: an engine compares it with what it is.

@@ -12,7 +12,7 @@ use crate::host::error::TerminationDetails;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The guest trapped; its instance must be dropped or reset before it runs again.
+    /// The guest trapped. Its instance can be used again; its memory is as the guest left it.
     #[error("{0}")]
     RuntimeFault(Box<FaultDetails>),
     /// A host function ended the guest.

@@ -9,7 +9,7 @@ use selvedge_compile::Settings as CompileSettings;
 use selvedge_runtime::ExternType;
 
 use crate::source::{self, Source};
-use crate::{Error, OptLevel};
+use crate::Error;
 
 /// Names of the sections of a Wasm binary by their number.
 const WASM_SECTIONS: [&str; 14] = [
@@ -55,8 +55,7 @@ pub struct Summary {
     pub sections: Vec<(String, u64)>,
 }
 
-/// Looks into a module or an artifact. A module is compiled on the way, as fast as possible, so what
-/// is summed up is valid.
+/// Looks into a module or an artifact. What is summed up is valid; nothing is compiled.
 pub(crate) fn inspect(bytes: &[u8], settings: &CompileSettings) -> Result<Summary, Error> {
     let source = Source::of(bytes)?;
     let len = bytes.len() as u64;
@@ -77,10 +76,7 @@ pub(crate) fn inspect(bytes: &[u8], settings: &CompileSettings) -> Result<Summar
         return Ok(summarise(source, len, Some(identity), &info, sections));
     }
     let binary = source::to_binary(bytes)?;
-    let mut settings = settings.clone();
-    settings.opt_level = OptLevel::None;
-    let compiled = selvedge_compile::compile(&binary, &settings)?;
-    let info = read::read(compiled.as_bytes(), &accepts)?.info;
+    let info = selvedge_compile::describe(&binary, settings)?;
     Ok(summarise(source, len, None, &info, wasm_sections(&binary)))
 }
 
@@ -111,7 +107,7 @@ fn summarise(
         len,
         identity,
         name: info.name.clone(),
-        funcs: info.code.len() as u64,
+        funcs: info.funcs.len() as u64 - u64::from(info.imported.funcs),
         imports: imports.collect(),
         exports: exports.collect(),
         defined: memories
