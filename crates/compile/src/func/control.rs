@@ -236,7 +236,8 @@ impl<'m> Translation<'_, 'm> {
             self.branch(targets.default());
             return Ok(());
         }
-        self.table_count += 1;
+        self.table_entries += 1 + targets.len() as usize;
+        self.check_limits()?;
         // All targets take the same number of values; they are widened before the edges part.
         let (_, count) = self.label(self.frame_at(targets.default()));
         self.settle(count);
@@ -259,6 +260,8 @@ impl<'m> Translation<'_, 'm> {
             self.b.switch_to_block(edge);
             let (target, count) = self.label(frame);
             self.jump_to(target, count);
+            // One table can have a million targets of a thousand values each.
+            self.check_limits()?;
         }
         Ok(())
     }
@@ -267,10 +270,10 @@ impl<'m> Translation<'_, 'm> {
     fn edge_to(&mut self, depth: u32, edges: &mut Vec<(Block, usize)>) -> Block {
         let frame = self.frame_at(depth);
         match self.control[frame].edge {
-            Some((table, edge)) if table == self.table_count => edge,
+            Some((table, edge)) if table == self.table_entries => edge,
             _ => {
                 let edge = self.b.create_block();
-                self.control[frame].edge = Some((self.table_count, edge));
+                self.control[frame].edge = Some((self.table_entries, edge));
                 edges.push((edge, frame));
                 edge
             }

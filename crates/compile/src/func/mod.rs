@@ -39,6 +39,9 @@ const MAX_ENTITIES: usize = 1 << 22;
 /// Values that the blocks and branches of one function may pass on together. A branch of two bytes
 /// can carry a thousand, so the length of the body bounds them only loosely.
 const MAX_PASSED_VALUES: usize = 1 << 24;
+/// Entries that the `br_table`s of one function may have together. An entry is a byte of Wasm, and
+/// 700 bytes of the code generator's memory (100 000 entries took 70 MB).
+const MAX_TABLE_ENTRIES: usize = 1 << 20;
 
 /// Translates functions one after the other and keeps its allocations between them.
 #[derive(Default)]
@@ -103,7 +106,7 @@ impl FuncTranslator {
             call_args: &mut self.call_args,
             branch_args: &mut self.branch_args,
             passed_values: 0,
-            table_count: 0,
+            table_entries: 0,
         };
         translation.run(entry, body, validator)?;
         let Translation { b, .. } = translation;
@@ -134,8 +137,8 @@ struct Translation<'f, 'm> {
     branch_args: &'f mut Vec<BlockArg>,
     /// Values that blocks and branches pass on, so far.
     passed_values: usize,
-    /// `br_table`s so far; tells the edges of one from those of another.
-    table_count: u32,
+    /// Entries of `br_table`s so far.
+    table_entries: usize,
 }
 
 impl Translation<'_, '_> {
@@ -184,23 +187,31 @@ impl Translation<'_, '_> {
     fn check_limits(&self) -> Result<(), Error> {
         let dfg = &self.b.func.dfg;
         let entities = dfg.num_insts().max(dfg.num_values());
-        if entities > MAX_ENTITIES {
-            let what = "instructions or values in one function";
-            return Err(limit_exceeded(what, entities, MAX_ENTITIES));
+        let counts = [
+            (
+                "instructions or values in one function",
+                entities,
+                MAX_ENTITIES,
+            ),
+            (
+                "values passed on by the blocks and branches of one function",
+                self.passed_values,
+                MAX_PASSED_VALUES,
+            ),
+            (
+                "entries of branch tables in one function",
+                self.table_entries,
+                MAX_TABLE_ENTRIES,
+            ),
+        ];
+        match counts.into_iter().find(|(_, found, limit)| found > limit) {
+            None => Ok(()),
+            Some((what, found, limit)) => Err(Error::LimitExceeded {
+                what,
+                found: found as u64,
+                limit: limit as u64,
+            }),
         }
-        if self.passed_values > MAX_PASSED_VALUES {
-            let what = "values passed on by the blocks and branches of one function";
-            return Err(limit_exceeded(what, self.passed_values, MAX_PASSED_VALUES));
-        }
-        Ok(())
-    }
-}
-
-fn limit_exceeded(what: &'static str, found: usize, limit: usize) -> Error {
-    Error::LimitExceeded {
-        what,
-        found: found as u64,
-        limit: limit as u64,
     }
 }
 

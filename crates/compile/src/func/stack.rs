@@ -41,8 +41,9 @@ pub(super) struct Frame<'m> {
     pub base: usize,
     /// Where branches to the end go; made by the first one.
     pub end: Option<Block>,
-    /// The edge of the latest `br_table` to this frame's label, with the number of that table.
-    pub edge: Option<(u32, Block)>,
+    /// The edge of the latest `br_table` to this frame's label, with what tells that table from
+    /// others: the count of entries up to its end.
+    pub edge: Option<(usize, Block)>,
 }
 
 impl<'m> Frame<'m> {

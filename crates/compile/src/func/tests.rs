@@ -425,7 +425,18 @@ fn what_would_fill_memory_is_refused() {
         "(module (type $t (func (param {results}) (result {results}))) (func {values} {} {drops}))",
         "loop (type $t) end ".repeat(5_000),
     );
-    for wat in [carried, copied, made] {
+    let targets: String = (0..5_000).map(|depth| format!("{depth} ")).collect();
+    let fanned_out = format!(
+        "(module (type $t (func (result {results}))) (func {} {values} (br_table {targets} 0
+            (i32.const 0)) {} {drops}))",
+        "block (type $t) ".repeat(5_000),
+        "end ".repeat(5_000),
+    );
+    let table = with_body(
+        0,
+        &format!("(br_table {} 0 (local.get 0))", "0 ".repeat(1 << 20)),
+    );
+    for wat in [carried, copied, made, fanned_out, table] {
         let error = translate_wasm(&wat::parse_str(wat).unwrap()).unwrap_err();
         assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
     }
