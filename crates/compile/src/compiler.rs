@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::Function;
-use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
 use selvedge_artifact::header::Identity;
 use selvedge_artifact::ids::{DefinedFuncIdx, SigIdx};
@@ -23,7 +23,7 @@ use crate::func::FuncTranslator;
 use crate::module::Module;
 use crate::parallel;
 use crate::settings::Settings;
-use crate::target;
+use crate::target::{self, Isas};
 use crate::trampoline::{self, Kind};
 
 /// IR values that a function may have per byte of its body. Real ones stay below 5.
@@ -34,7 +34,7 @@ const EXPANSION_SLACK: u64 = 1 << 16;
 /// A module that has been read, and what its code is made for.
 pub(crate) struct Compiler<'a> {
     pub(crate) module: Module<'a>,
-    pub(crate) isa: OwnedTargetIsa,
+    pub(crate) isas: Isas,
     offsets: VMOffsets,
     settings: &'a Settings,
 }
@@ -62,12 +62,12 @@ impl Default for Worker {
 impl<'a> Compiler<'a> {
     /// Reads a module.
     pub(crate) fn new(wasm: &'a [u8], settings: &'a Settings) -> Result<Self, Error> {
-        let isa = target::isa(settings)?;
+        let isas = Isas::new(settings)?;
         let module = Module::read(wasm)?;
         let offsets = VMOffsets::new(&module.info)?;
         Ok(Self {
             module,
-            isa,
+            isas,
             offsets,
             settings,
         })
@@ -111,7 +111,7 @@ impl<'a> Compiler<'a> {
             info: &self.module.info,
             offsets: &self.offsets,
             tunables: &self.settings.tunables,
-            pointer_frontend: self.isa.frontend_config(),
+            pointer_frontend: self.isas.any().frontend_config(),
         };
         let mut validator = body.validator(std::mem::take(&mut worker.allocations));
         worker.translator.translate(
@@ -132,7 +132,7 @@ impl<'a> Compiler<'a> {
             Kind::ALL[number % Kind::ALL.len()],
             SigIdx::new(sig as u32),
             &self.module.info.sigs[sig].sig,
-            self.isa.frontend_config(),
+            self.isas.any().frontend_config(),
             &mut worker.builder,
             &mut worker.context.func,
         );
@@ -146,15 +146,16 @@ impl<'a> Compiler<'a> {
             Worker::default,
             |worker, place| self.generate(worker, place),
         )?;
-        let identity = identity(&*self.isa, self.settings);
-        emit::emit(self.module, &codes, &*self.isa, &identity)
+        let identity = identity(self.isas.any(), self.settings);
+        emit::emit(self.module, &codes, self.isas.any(), &identity)
     }
 
     fn generate(&self, worker: &mut Worker, place: usize) -> Result<Code, Error> {
         self.job(worker, place, |worker| {
             self.translate(worker, place)?;
             let name = || emit::symbol(&self.module, place);
-            codegen::generate(&*self.isa, &mut worker.context, &name)
+            let isa = self.isas.of(&worker.context.func);
+            codegen::generate(isa, &mut worker.context, &name)
         })
     }
 }

@@ -76,7 +76,8 @@ fn one(
         }
         Dump::Asm => {
             let name = || symbol(module, place);
-            text += &codegen::disassemble(&*compiler.isa, &mut worker.context, &name)?;
+            let isa = compiler.isas.of(&worker.context.func);
+            text += &codegen::disassemble(isa, &mut worker.context, &name)?;
         }
     }
     Ok(text)

@@ -18,6 +18,11 @@ use crate::sys::{sigstack, thread};
 /// Room that the host's stack must have for a guest to be entered: host functions run there.
 const HOST_STACK_ROOM: usize = 128 << 10;
 
+/// Room that a guest's stack must have for a nested entry. `arch::enter` pushes the return address
+/// itself, at a pc that is not the guest's: a fault there would be the host's. From the trampoline on a
+/// fault is an overflow like any other.
+const ENTRY_ROOM: usize = 16;
+
 /// A guest function as `arch::enter` needs it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
@@ -55,7 +60,7 @@ impl Entry {
     pub(crate) unsafe fn call(&self, store: &Store, slots: &mut [ArraySlot]) -> Result<(), Error> {
         sigstack::ensure().map_err(Error::system("make a signal stack"))?;
         if thread::stack_left(arch::stack_pointer()).is_some_and(|left| left < HOST_STACK_ROOM) {
-            return Err(host_stack_short(store));
+            return Err(stack_short(store));
         }
         if store.depth.get() > 0 {
             // SAFETY: passed on from the caller.
@@ -91,10 +96,14 @@ impl Entry {
         // bounds of the stack that it holds until it returns.
         let bounds = unsafe { &*store.running.get() };
         let outer = store.limits.exit();
+        let guest_sp = outer.fp & !15;
+        if guest_sp.saturating_sub(bounds.usable.start) < ENTRY_ROOM {
+            return Err(stack_short(store));
+        }
         store.waiting.borrow_mut().push(outer);
         // SAFETY: everything above `outer.fp` on this stack waits, everything below it is free; the rest is
         // passed on from the caller.
-        let result = unsafe { self.enter(store, bounds, outer.fp & !15, slots) };
+        let result = unsafe { self.enter(store, bounds, guest_sp, slots) };
         store.waiting.borrow_mut().pop();
         store.limits.restore(outer);
         store.running.set(bounds);
@@ -146,7 +155,7 @@ impl Entry {
 }
 
 #[cold]
-fn host_stack_short(store: &Store) -> Error {
+fn stack_short(store: &Store) -> Error {
     let detail = "too many host functions and guests call each other".to_owned();
     store.fault(TrapCode::StackOverflow, None, Some(detail), &[])
 }
