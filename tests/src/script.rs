@@ -163,10 +163,12 @@ impl<'a> Runner<'a> {
             WastDirective::AssertExhaustion { call, message, .. } => {
                 expect_trap(self.invoke(&call), message)
             }
-            WastDirective::AssertMalformed { module, message, .. }
-            | WastDirective::AssertInvalid { module, message, .. } => {
-                self.expect_invalid(module, message)
+            WastDirective::AssertMalformed {
+                module, message, ..
             }
+            | WastDirective::AssertInvalid {
+                module, message, ..
+            } => self.expect_invalid(module, message),
             WastDirective::AssertUnlinkable { module, .. } => self.expect_unlinkable(module),
             // Custom sections and annotations have no meaning to this engine.
             WastDirective::AssertMalformedCustom { .. }

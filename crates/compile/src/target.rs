@@ -22,8 +22,9 @@ const PAGE_LEN: u64 = 4096;
 
 /// Blocks up to which registers are allocated with care. The careful allocator takes more than linear
 /// time: 100,000 `if`s over one value took it 17 s, the quick one 1.2 s. The largest functions seen in
-/// real modules have 20,194 (Ruby 4.0), 10,135 (esbuild) and 5,058 blocks (CPython 3.12).
-const CAREFUL_MAX_BLOCKS: usize = 50_000;
+/// real modules have 20,194 (Ruby 4.0), 10,135 (esbuild) and 5,058 blocks (CPython 3.12). The price is a
+/// frame with a slot for nearly every value, which may want more stack than the default.
+const CAREFUL_MAX_BLOCKS: usize = 100_000;
 
 /// The ISA, once for each register allocator.
 pub(crate) struct Isas {
