@@ -8,8 +8,8 @@ use selvedge_artifact::read::{self, Artifact, Layout};
 use selvedge_compile::Settings as CompileSettings;
 use selvedge_runtime::ExternType;
 
-use crate::source::{self, Source};
 use crate::Error;
+use crate::source::{self, Source};
 
 /// Names of the sections of a Wasm binary by their number.
 const WASM_SECTIONS: [&str; 14] = [

@@ -1,0 +1,15 @@
+//! What an embedder is promised: calls both ways, host functions, memory, globals and tables, linked
+//! modules, contexts, threads, limits, regions. Not here: traps (`faults`), bad input (`hostile`).
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod calls;
+mod contexts;
+mod globals_tables;
+mod hostcalls;
+mod limits;
+mod linking;
+mod memory;
+mod region;
+mod signatures;
+mod threads;
