@@ -85,6 +85,17 @@ impl Engine {
         })
     }
 
+    /// Takes the trap handler out of the process again and puts back who was there before it; false, and
+    /// nothing is changed, if somebody has put a handler on top of it. From then on a guest that traps is a
+    /// fault of the process, until an engine is made again.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses.
+    pub fn remove_trap_handler() -> Result<bool, Error> {
+        Ok(selvedge_runtime::Engine::remove_trap_handler()?)
+    }
+
     /// Compiles a module, given in the binary or in the text format, and makes it ready to run.
     ///
     /// # Errors
