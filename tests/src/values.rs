@@ -1,7 +1,8 @@
 //! Values of scripts: arguments to values, expectations against results.
 
 use selvedge_runtime::{ExternRef, Val};
-use wast::core::{AbstractHeapType, HeapType, NanPattern, WastArgCore, WastRetCore};
+use wast::core::{AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
+use wast::token::{F32, F64};
 use wast::{WastArg, WastRet};
 
 /// A host object of a script, known by its number.
@@ -35,6 +36,7 @@ pub fn arg(objects: &mut HostObjects, arg: &WastArg<'_>) -> Result<Val, String> 
         WastArgCore::I64(v) => Val::I64(*v),
         WastArgCore::F32(v) => Val::F32(f32::from_bits(v.bits)),
         WastArgCore::F64(v) => Val::F64(f64::from_bits(v.bits)),
+        WastArgCore::V128(v) => Val::V128(u128::from_le_bytes(v.to_le_bytes())),
         WastArgCore::RefNull(ty) if is(ty, AbstractHeapType::Func) => Val::FuncRef(None),
         WastArgCore::RefNull(ty) if is(ty, AbstractHeapType::Extern) => Val::ExternRef(None),
         WastArgCore::RefExtern(number) => Val::ExternRef(Some(objects.get(*number))),
@@ -73,18 +75,9 @@ fn matches(found: &Val, expected: &WastRetCore<'_>) -> Result<bool, String> {
     Ok(match (found, expected) {
         (Val::I32(a), WastRetCore::I32(b)) => a == b,
         (Val::I64(a), WastRetCore::I64(b)) => a == b,
-        (Val::F32(a), WastRetCore::F32(b)) => match b {
-            NanPattern::CanonicalNan => a.to_bits() & 0x7fff_ffff == 0x7fc0_0000,
-            NanPattern::ArithmeticNan => a.to_bits() & 0x7fc0_0000 == 0x7fc0_0000,
-            NanPattern::Value(b) => a.to_bits() == b.bits,
-        },
-        (Val::F64(a), WastRetCore::F64(b)) => match b {
-            NanPattern::CanonicalNan => a.to_bits() & (u64::MAX >> 1) == 0x7ff8_0000_0000_0000,
-            NanPattern::ArithmeticNan => {
-                a.to_bits() & 0x7ff8_0000_0000_0000 == 0x7ff8_0000_0000_0000
-            }
-            NanPattern::Value(b) => a.to_bits() == b.bits,
-        },
+        (Val::F32(a), WastRetCore::F32(b)) => matches_f32(a.to_bits(), b),
+        (Val::F64(a), WastRetCore::F64(b)) => matches_f64(a.to_bits(), b),
+        (Val::V128(a), WastRetCore::V128(b)) => matches_v128(*a, b),
         (Val::FuncRef(None) | Val::ExternRef(None), WastRetCore::RefNull(None)) => true,
         (Val::FuncRef(None), WastRetCore::RefNull(Some(ty))) => is(ty, AbstractHeapType::Func),
         (Val::ExternRef(None), WastRetCore::RefNull(Some(ty))) => is(ty, AbstractHeapType::Extern),
@@ -103,4 +96,37 @@ fn matches(found: &Val, expected: &WastRetCore<'_>) -> Result<bool, String> {
         }
         _ => false,
     })
+}
+
+fn matches_f32(found: u32, expected: &NanPattern<F32>) -> bool {
+    match expected {
+        NanPattern::CanonicalNan => found & 0x7fff_ffff == 0x7fc0_0000,
+        NanPattern::ArithmeticNan => found & 0x7fc0_0000 == 0x7fc0_0000,
+        NanPattern::Value(expected) => found == expected.bits,
+    }
+}
+
+fn matches_f64(found: u64, expected: &NanPattern<F64>) -> bool {
+    match expected {
+        NanPattern::CanonicalNan => found & (u64::MAX >> 1) == 0x7ff8_0000_0000_0000,
+        NanPattern::ArithmeticNan => found & 0x7ff8_0000_0000_0000 == 0x7ff8_0000_0000_0000,
+        NanPattern::Value(expected) => found == expected.bits,
+    }
+}
+
+/// Lane by lane, since a lane of floats may be any of several NaNs.
+fn matches_v128(found: u128, expected: &V128Pattern) -> bool {
+    let lane = |bits: u32, index: usize| (found >> (bits * index as u32)) as u64;
+    match expected {
+        V128Pattern::I8x16(lanes) => all(lanes, |i, &v| lane(8, i) as i8 == v),
+        V128Pattern::I16x8(lanes) => all(lanes, |i, &v| lane(16, i) as i16 == v),
+        V128Pattern::I32x4(lanes) => all(lanes, |i, &v| lane(32, i) as i32 == v),
+        V128Pattern::I64x2(lanes) => all(lanes, |i, &v| lane(64, i) as i64 == v),
+        V128Pattern::F32x4(lanes) => all(lanes, |i, v| matches_f32(lane(32, i) as u32, v)),
+        V128Pattern::F64x2(lanes) => all(lanes, |i, v| matches_f64(lane(64, i), v)),
+    }
+}
+
+fn all<T>(lanes: &[T], test: impl Fn(usize, &T) -> bool) -> bool {
+    lanes.iter().enumerate().all(|(i, lane)| test(i, lane))
 }

@@ -72,6 +72,8 @@ pub enum ConstOp {
     F32Const(u32),
     /// `f64.const`, the bits.
     F64Const(u64),
+    /// `v128.const`, the bytes in memory order: as an integer they would widen every operator.
+    V128Const([u8; 16]),
     /// `global.get`
     GlobalGet(GlobalIdx),
     /// `ref.null` of either type.

@@ -25,6 +25,9 @@ pub(crate) fn parse(text: &str, ty: ValType) -> Result<Val, &'static str> {
             .parse()
             .map(Val::F64)
             .map_err(|_| "write a number, inf or nan"),
+        ValType::V128 => vector(text)
+            .map(Val::V128)
+            .ok_or("write 0x and up to 32 hexadecimal digits, the last lane first"),
         _ => Err("references cannot be given on the command line"),
     }
 }
@@ -51,7 +54,20 @@ fn integer(text: &str, min: i128, max: i128) -> Option<i128> {
     (min..=max).contains(&value).then_some(value)
 }
 
-/// A result as a word: integers signed, references as what they are.
+/// A vector as one number: lane 0 stands at its low end.
+fn vector(text: &str) -> Option<u128> {
+    let digits = text
+        .strip_prefix("0x")
+        .or_else(|| text.strip_prefix("0X"))?;
+    // A sign would be read by `from_str_radix`.
+    if digits.starts_with('+') {
+        return None;
+    }
+    u128::from_str_radix(digits, 16).ok()
+}
+
+/// A result as a word: integers signed, vectors as [`parse`] reads them, references as what they
+/// are.
 pub(crate) fn format(value: &Val) -> String {
     match value {
         Val::I32(v) => v.to_string(),
@@ -60,6 +76,7 @@ pub(crate) fn format(value: &Val) -> String {
         Val::F32(v) => format!("{v:e}"),
         Val::F64(v) if is_plain(*v) => v.to_string(),
         Val::F64(v) => format!("{v:e}"),
+        Val::V128(v) => format!("{v:#034x}"),
         Val::FuncRef(None) | Val::ExternRef(None) => "null".to_owned(),
         other => other.ty().to_string(),
     }
@@ -101,6 +118,28 @@ mod tests {
         assert_eq!(i64_of("18446744073709551615"), Some(-1));
         assert_eq!(i64_of("18446744073709551616"), None);
         assert_eq!(i64_of("-9223372036854775809"), None);
+    }
+
+    #[test]
+    fn vectors_are_one_hexadecimal_number() {
+        let v128_of = |text: &str| parse(text, ValType::V128).ok().and_then(|v| v.v128());
+        assert_eq!(v128_of("0x2a"), Some(42));
+        assert_eq!(v128_of(&format!("0x{}", "f".repeat(32))), Some(u128::MAX));
+        for text in [
+            "",
+            "42",
+            "0x",
+            "0x+1",
+            "-0x1",
+            &format!("0x1{}", "0".repeat(32)),
+        ] {
+            assert_eq!(v128_of(text), None, "{text}");
+        }
+        let text = "0x0000000300000002000000010000002a";
+        assert_eq!(
+            v128_of(text).map(|v| format(&Val::V128(v))).as_deref(),
+            Some(text)
+        );
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(crate) const NS_TEXT: u32 = 1;
 /// Pointers, references and handles.
 pub(crate) const POINTER: ir::Type = types::I64;
 
+/// Vectors where no lanes are known: in parameters, results, locals, globals, and between blocks.
+pub(crate) const V128: ir::Type = types::I8X16;
+
 /// What the functions of a module are translated against.
 pub(crate) struct ModuleEnv<'a> {
     /// Types, imports and index spaces.
@@ -39,6 +42,7 @@ pub(crate) const fn abi_type(ty: AbiType) -> ir::Type {
         AbiType::I64 => types::I64,
         AbiType::F32 => types::F32,
         AbiType::F64 => types::F64,
+        AbiType::V128 => V128,
     }
 }
 
@@ -54,6 +58,7 @@ pub(crate) fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
         wasmparser::ValType::I64 => ValType::I64,
         wasmparser::ValType::F32 => ValType::F32,
         wasmparser::ValType::F64 => ValType::F64,
+        wasmparser::ValType::V128 => ValType::V128,
         wasmparser::ValType::Ref(wasmparser::RefType::FUNCREF) => ValType::FuncRef,
         wasmparser::ValType::Ref(wasmparser::RefType::EXTERNREF) => ValType::ExternRef,
         _ => return None,

@@ -13,8 +13,9 @@ pub(crate) const TARGET: &str = "x86_64-linux";
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Cranelift's name for the second level of x86-64.
 const BASELINE: &str = "x86-64-v2";
-/// Without these Cranelift would call library functions that an artifact does not carry.
-const REQUIRED: [&str; 2] = ["has_sse41", "has_popcnt"];
+/// Without these Cranelift would call library functions that an artifact does not carry, or have no
+/// code for some vector instruction.
+const REQUIRED: [&str; 3] = ["has_ssse3", "has_sse41", "has_popcnt"];
 /// A 32-bit index reaches this far; memory below it is never checked for bounds.
 const MIN_RESERVATION_LEN: u64 = 4 << 30;
 /// Bytes of a host page.

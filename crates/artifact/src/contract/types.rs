@@ -16,6 +16,8 @@ pub enum ValType {
     F32,
     /// 64-bit IEEE 754 float.
     F64,
+    /// 128-bit vector.
+    V128,
     /// Nullable reference to a function.
     FuncRef,
     /// Nullable reference to a host object.
@@ -35,6 +37,7 @@ impl ValType {
             Self::I64 | Self::FuncRef | Self::ExternRef => AbiType::I64,
             Self::F32 => AbiType::F32,
             Self::F64 => AbiType::F64,
+            Self::V128 => AbiType::V128,
         }
     }
 }
@@ -46,6 +49,7 @@ impl fmt::Display for ValType {
             Self::I64 => "i64",
             Self::F32 => "f32",
             Self::F64 => "f64",
+            Self::V128 => "v128",
             Self::FuncRef => "funcref",
             Self::ExternRef => "externref",
         })
@@ -63,6 +67,8 @@ pub enum AbiType {
     F32,
     /// Low 64 bits of a vector register.
     F64,
+    /// A vector register; only among guests, see [`AbiSig::fits_registers`].
+    V128,
 }
 
 impl AbiType {
@@ -134,8 +140,12 @@ pub const HOST_FLOAT_REGS: usize = 8;
 impl AbiSig {
     /// Whether a host function of this signature is called with all arguments in registers and at
     /// most one result. Only then do the guest's convention and the host's agree, so that one
-    /// trampoline in assembly serves every such signature; all others pass an array.
+    /// trampoline in assembly serves every such signature; all others pass an array. So do those with
+    /// a vector, for which the host's convention has no type that is the same on every compiler.
     pub fn fits_registers(&self) -> bool {
+        if self.params.contains(&AbiType::V128) || self.results.contains(&AbiType::V128) {
+            return false;
+        }
         let ints = self.params.iter().filter(|p| p.is_int()).count();
         let floats = self.params.len() - ints;
         ints <= HOST_INT_REGS && floats <= HOST_FLOAT_REGS && self.results.len() <= 1
@@ -259,6 +269,15 @@ mod tests {
         assert!(!sig(0, 9, 0).fits_registers());
         assert!(!sig(0, 0, 2).fits_registers());
         assert_eq!(sig(1, 1, 3).array_slots(), 3);
+    }
+
+    #[test]
+    fn vectors_reach_the_host_by_array_only() {
+        let v128 = [ValType::V128];
+        assert!(!FuncType::new(v128, []).abi().fits_registers());
+        assert!(!FuncType::new([], v128).abi().fits_registers());
+        let sig = FuncType::new(v128, v128).abi();
+        assert_eq!((sig.array_slots(), sig.params[0].is_int()), (1, false));
     }
 
     #[test]

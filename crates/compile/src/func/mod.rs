@@ -15,6 +15,7 @@ mod convert;
 mod memory;
 mod numeric;
 mod reference;
+mod simd;
 mod stack;
 mod table;
 mod variable;
@@ -121,7 +122,8 @@ struct Translation<'f, 'm> {
     b: FunctionBuilder<'f>,
     vmctx: Value,
     /// The value stack. An operand of IR type `i8` is a Wasm `i32` that is 0 or 1: the result of a
-    /// comparison, widened only when something other than a condition asks for it.
+    /// comparison, widened only when something other than a condition asks for it. A `v128` has the
+    /// lanes that its maker gave it, until something asks for others or for none.
     operands: &'f mut Vec<Value>,
     locals: &'f mut Vec<Local>,
     /// The control stack: frames that were entered by reachable code.
@@ -175,7 +177,8 @@ impl Translation<'_, '_> {
             || self.convert(op)
             || self.reference(op)
             || self.table(op)
-            || self.bulk(op);
+            || self.bulk(op)
+            || self.simd(op, offset)?;
         if known {
             Ok(())
         } else {

@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{Block, InstBuilder, Value, types};
 use selvedge_artifact::types::ValType;
 
 use super::Translation;
-use crate::env::ir_type;
+use crate::env::{V128, ir_type};
 
 /// What opened a frame, with what its end needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,7 +75,7 @@ impl<'m> Translation<'_, 'm> {
         self.operands.push(value);
     }
 
-    /// Pops an operand as it is: a comparison may still be an `i8`.
+    /// Pops an operand as it is: a comparison may still be an `i8`, a vector has any lanes.
     pub(super) fn pop_condition(&mut self) -> Value {
         self.operands
             .pop()
@@ -85,7 +85,7 @@ impl<'m> Translation<'_, 'm> {
     /// Pops an operand in the type that Wasm gives it.
     pub(super) fn pop(&mut self) -> Value {
         let value = self.pop_condition();
-        self.widen(value)
+        self.settled(value)
     }
 
     /// Pops the second operand and then the first.
@@ -100,9 +100,13 @@ impl<'m> Translation<'_, 'm> {
         self.b.ins().uextend(types::I64, index)
     }
 
-    fn widen(&mut self, value: Value) -> Value {
-        if self.b.func.dfg.value_type(value) == types::I8 {
+    /// A value in the type that Wasm gives it.
+    fn settled(&mut self, value: Value) -> Value {
+        let ty = self.b.func.dfg.value_type(value);
+        if ty == types::I8 {
             self.b.ins().uextend(types::I32, value)
+        } else if ty.is_vector() {
+            self.with_lanes(value, V128)
         } else {
             value
         }
@@ -116,7 +120,7 @@ impl<'m> Translation<'_, 'm> {
             .checked_sub(count)
             .expect("a validated operator finds its operands");
         for i in start..self.operands.len() {
-            self.operands[i] = self.widen(self.operands[i]);
+            self.operands[i] = self.settled(self.operands[i]);
         }
         start
     }

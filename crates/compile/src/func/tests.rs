@@ -45,12 +45,12 @@ fn translate_wasm(wasm: &[u8]) -> Result<Vec<ir::Function>, Error> {
     Ok(funcs)
 }
 
-fn translate(wat: &str) -> Vec<ir::Function> {
+pub(super) fn translate(wat: &str) -> Vec<ir::Function> {
     translate_wasm(&wat::parse_str(wat).unwrap()).unwrap()
 }
 
 /// The machine code of the last function of a module.
-fn assembly(wat: &str) -> String {
+pub(super) fn assembly(wat: &str) -> String {
     let isa = target::isa(&settings()).unwrap();
     let func = translate(wat).pop().unwrap();
     let mut context = Context::for_function(func);
@@ -58,7 +58,7 @@ fn assembly(wat: &str) -> String {
 }
 
 /// Instructions of a function that have this opcode.
-fn count(func: &ir::Function, opcode: ir::Opcode) -> usize {
+pub(super) fn count(func: &ir::Function, opcode: ir::Opcode) -> usize {
     let insts = func
         .layout
         .blocks()
@@ -68,7 +68,7 @@ fn count(func: &ir::Function, opcode: ir::Opcode) -> usize {
         .count()
 }
 
-fn only(wat: &str) -> ir::Function {
+pub(super) fn only(wat: &str) -> ir::Function {
     let mut funcs = translate(wat);
     assert_eq!(funcs.len(), 1);
     funcs.remove(0)
@@ -471,15 +471,13 @@ fn bodies_that_do_not_end_where_they_should_are_refused() {
 
 #[test]
 fn what_is_not_supported_is_named_with_its_place() {
-    // `v128.const` at the fourth byte of the body.
-    let mut operators = vec![0x01, 0x01, 0xfd, 0x0c];
-    operators.extend([0; 16]);
-    operators.extend([0x1a, 0x0b]);
+    // `ref.i31` behind a constant.
+    let operators = [0x01, 0x41, 0, 0xfb, 0x1c, 0x1a, 0x0b];
     let error = translate_wasm(&module_of(&operators)).unwrap_err();
     let Error::Unsupported { feature, offset } = error else {
         panic!("{error}")
     };
-    assert_eq!(feature, "simd");
+    assert_eq!(feature, "gc");
     assert!((25..30).contains(&offset), "{offset}");
     assert_eq!(operator_name(&Operator::I32Add), "operator I32Add");
     assert_eq!(

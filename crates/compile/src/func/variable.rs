@@ -18,8 +18,10 @@ use crate::error::Error;
 
 /// Locals times blocks up to which all locals are SSA variables.
 const MAX_SSA_CELLS: u64 = 1 << 25;
-/// Bytes of a local in the stack frame.
+/// Bytes that a local takes in the stack frame at least.
 const SLOT_LEN: u32 = 8;
+/// log2 of the alignment of locals in the stack frame: that of a vector.
+const SLOTS_ALIGN_SHIFT: u8 = 4;
 
 /// Where a local is.
 #[derive(Clone, Copy, Debug)]
@@ -120,13 +122,15 @@ impl Translation<'_, '_> {
 
     /// The place after that of the local before, if that is in the frame, too.
     fn declare_slot(&mut self, ty: ir::Type) -> Local {
-        if let Some(&Local::Slot { slot, offset, .. }) = self.locals.last() {
+        let len = ty.bytes().max(SLOT_LEN);
+        if let Some(&Local::Slot { slot, .. }) = self.locals.last() {
             let data = &mut self.b.func.sized_stack_slots[slot];
-            let offset = offset + SLOT_LEN as i32;
-            data.size += SLOT_LEN;
+            let offset = data.size.next_multiple_of(len);
+            data.size = offset + len;
+            let offset = offset.cast_signed();
             return Local::Slot { slot, offset, ty };
         }
-        let data = StackSlotData::new(StackSlotKind::ExplicitSlot, SLOT_LEN, 3);
+        let data = StackSlotData::new(StackSlotKind::ExplicitSlot, len, SLOTS_ALIGN_SHIFT);
         Local::Slot {
             slot: self.b.create_sized_stack_slot(data),
             offset: 0,
@@ -138,6 +142,7 @@ impl Translation<'_, '_> {
         match ty {
             ValType::F32 => self.b.ins().f32const(0.0),
             ValType::F64 => self.b.ins().f64const(0.0),
+            ValType::V128 => self.v128_const([0; 16]),
             _ => self.b.ins().iconst(ir_type(ty), 0),
         }
     }
@@ -189,6 +194,7 @@ impl Translation<'_, '_> {
             ConstOp::I64Const(value) => self.b.ins().iconst(ir::types::I64, value),
             ConstOp::F32Const(bits) => self.f32_const(bits),
             ConstOp::F64Const(bits) => self.f64_const(bits),
+            ConstOp::V128Const(bytes) => self.v128_const(bytes),
             ConstOp::RefNull => self.b.ins().iconst(POINTER, 0),
             _ => return None,
         })

@@ -17,6 +17,7 @@ pub(super) fn read(expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr, Error>
             Operator::I64Const { value } => ConstOp::I64Const(value),
             Operator::F32Const { value } => ConstOp::F32Const(value.bits()),
             Operator::F64Const { value } => ConstOp::F64Const(value.bits()),
+            Operator::V128Const { value } => ConstOp::V128Const(*value.bytes()),
             Operator::GlobalGet { global_index } => {
                 ConstOp::GlobalGet(GlobalIdx::new(global_index))
             }

@@ -18,11 +18,9 @@ use crate::error::Error;
 use crate::parallel;
 use sections::Reader;
 
-/// WebAssembly 2.0 without vectors, with extended constant expressions. Operators of other
-/// proposals have no translation, so this list grows with the translator.
-const FEATURES: WasmFeatures = WasmFeatures::WASM2
-    .difference(WasmFeatures::SIMD)
-    .union(WasmFeatures::EXTENDED_CONST);
+/// WebAssembly 2.0 with extended constant expressions. Operators of other proposals have no
+/// translation, so this list grows with the translator.
+const FEATURES: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::EXTENDED_CONST);
 
 /// A module whose sections are valid.
 pub(crate) struct Module<'a> {

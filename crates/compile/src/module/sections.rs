@@ -325,7 +325,7 @@ fn val_type(ty: wasmparser::ValType, offset: u64) -> Result<ValType, Error> {
         wasmparser::ValType::I64 => Ok(ValType::I64),
         wasmparser::ValType::F32 => Ok(ValType::F32),
         wasmparser::ValType::F64 => Ok(ValType::F64),
-        wasmparser::ValType::V128 => Err(Error::unsupported("simd", offset)),
+        wasmparser::ValType::V128 => Ok(ValType::V128),
         wasmparser::ValType::Ref(ty) => ref_type(ty, offset),
     }
 }

@@ -31,8 +31,7 @@ impl Instance {
             return Err(kind(record, name, "global", item));
         };
         let ty = record.module().info().globals[global.index()].ty;
-        let slot = crate::vm::context::ArraySlot::new(record.global_raw(global));
-        Ok(self.store.val_from_slot(slot, ty))
+        Ok(self.store.val_from_slot(record.global_raw(global), ty))
     }
 
     /// Stores a value in an exported mutable global.
@@ -57,7 +56,7 @@ impl Instance {
                 found: value.ty(),
             });
         }
-        record.set_global_raw(global, self.store.val_to_slot(value)?.lo);
+        record.set_global_raw(global, self.store.val_to_slot(value)?);
         Ok(())
     }
 

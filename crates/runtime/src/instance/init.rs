@@ -5,6 +5,7 @@ use selvedge_artifact::module::{ConstOp, Elements, SegmentMode};
 
 use crate::error::Error;
 use crate::instance::record::Record;
+use crate::vm::context::ArraySlot;
 use crate::vm::ptr::FuncRefPtr;
 
 /// Fills globals, tables and memories, in the order of the specification. What is in the images is
@@ -18,7 +19,7 @@ pub(crate) fn initialize(record: &Record) -> Result<(), Error> {
     for (i, init) in info.table_inits.iter().enumerate() {
         if let Some(init) = init {
             let table = TableIdx::new(info.imported.tables + i as u32);
-            let value = eval(record, init);
+            let value = eval(record, init).lo;
             let len = info.tables[table.index()].min;
             record
                 .table_fill(table.as_u32(), 0, value, len)
@@ -28,7 +29,7 @@ pub(crate) fn initialize(record: &Record) -> Result<(), Error> {
     for (i, segment) in info.elems.iter().enumerate() {
         let elem = ElemIdx::new(i as u32);
         if let SegmentMode::Active { target, offset } = &segment.mode {
-            let at = u64::from(eval(record, offset) as u32);
+            let at = u64::from(eval(record, offset).lo as u32);
             let len = segment.elements.len() as u64;
             record
                 .elem_values(elem, 0, len)
@@ -42,7 +43,7 @@ pub(crate) fn initialize(record: &Record) -> Result<(), Error> {
     for (i, segment) in info.data.iter().enumerate() {
         let data = DataIdx::new(i as u32);
         if let SegmentMode::Active { target, offset } = &segment.mode {
-            let at = u64::from(eval(record, offset) as u32);
+            let at = u64::from(eval(record, offset).lo as u32);
             let pair = u64::from(target.as_u32()) << 32 | u64::from(data.as_u32());
             record
                 .memory_init(pair, at, 0, segment.len)
@@ -59,21 +60,28 @@ pub(crate) fn initialize(record: &Record) -> Result<(), Error> {
 pub(crate) fn element(record: &Record, elements: &Elements, index: usize) -> u64 {
     match elements {
         Elements::Funcs(funcs) => record.func_ref(funcs[index]).map_or(0, FuncRefPtr::to_raw),
-        Elements::Exprs(exprs) => eval(record, &exprs[index]),
+        Elements::Exprs(exprs) => eval(record, &exprs[index]).lo,
     }
 }
 
 /// The value of a constant expression, as generated code holds it. The expression was validated when
 /// the module was compiled, and its depth when the artifact was loaded.
-fn eval(record: &Record, expr: &[ConstOp]) -> u64 {
-    let mut stack: Vec<u64> = Vec::new();
+fn eval(record: &Record, expr: &[ConstOp]) -> ArraySlot {
+    let mut stack: Vec<ArraySlot> = Vec::new();
     for op in expr {
-        let value = match *op {
+        let scalar = match *op {
             ConstOp::I32Const(v) => u64::from(v.cast_unsigned()),
             ConstOp::I64Const(v) => v.cast_unsigned(),
             ConstOp::F32Const(bits) => u64::from(bits),
             ConstOp::F64Const(bits) => bits,
-            ConstOp::GlobalGet(global) => record.global_raw(global),
+            ConstOp::V128Const(bytes) => {
+                stack.push(ArraySlot::of_vector(u128::from_le_bytes(bytes)));
+                continue;
+            }
+            ConstOp::GlobalGet(global) => {
+                stack.push(record.global_raw(global));
+                continue;
+            }
             ConstOp::RefFunc(func) => record.func_ref(func).map_or(0, FuncRefPtr::to_raw),
             ConstOp::I32Add => binary32(&mut stack, u32::wrapping_add),
             ConstOp::I32Sub => binary32(&mut stack, u32::wrapping_sub),
@@ -84,17 +92,23 @@ fn eval(record: &Record, expr: &[ConstOp]) -> u64 {
             // `ref.null`; other operators do not pass the artifact's check.
             _ => 0,
         };
-        stack.push(value);
+        stack.push(ArraySlot::new(scalar));
     }
-    stack.pop().unwrap_or(0)
+    stack.pop().unwrap_or_default()
 }
 
-fn binary64(stack: &mut Vec<u64>, op: fn(u64, u64) -> u64) -> u64 {
-    let (b, a) = (stack.pop().unwrap_or(0), stack.pop().unwrap_or(0));
-    op(a, b)
+fn binary64(stack: &mut Vec<ArraySlot>, op: fn(u64, u64) -> u64) -> u64 {
+    let (b, a) = (
+        stack.pop().unwrap_or_default(),
+        stack.pop().unwrap_or_default(),
+    );
+    op(a.lo, b.lo)
 }
 
-fn binary32(stack: &mut Vec<u64>, op: fn(u32, u32) -> u32) -> u64 {
-    let (b, a) = (stack.pop().unwrap_or(0), stack.pop().unwrap_or(0));
-    u64::from(op(a as u32, b as u32))
+fn binary32(stack: &mut Vec<ArraySlot>, op: fn(u32, u32) -> u32) -> u64 {
+    let (b, a) = (
+        stack.pop().unwrap_or_default(),
+        stack.pop().unwrap_or_default(),
+    );
+    u64::from(op(a.lo as u32, b.lo as u32))
 }

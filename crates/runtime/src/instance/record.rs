@@ -26,7 +26,7 @@ use crate::program::Imports;
 use crate::region::slot::Slot;
 use crate::value::Val;
 use crate::vm::callee::Callee;
-use crate::vm::context::{Context, VMFuncRef};
+use crate::vm::context::{ArraySlot, Context, VMFuncRef};
 use crate::vm::libcalls;
 use crate::vm::memory::GuestMemory;
 use crate::vm::ptr::{FuncRefArena, FuncRefPtr};
@@ -308,18 +308,18 @@ impl Record {
     }
 
     /// The raw value of a global.
-    pub(crate) fn global_raw(&self, global: GlobalIdx) -> u64 {
+    pub(crate) fn global_raw(&self, global: GlobalIdx) -> ArraySlot {
         match self.imports.globals.get(global.index()) {
             Some((owner, global)) => owner.global_raw(*global),
-            None => self.context.read(self.own_global(global)),
+            None => self.context.read_cell(self.own_global(global)),
         }
     }
 
     /// Stores the raw value of a global.
-    pub(crate) fn set_global_raw(&self, global: GlobalIdx, raw: u64) {
+    pub(crate) fn set_global_raw(&self, global: GlobalIdx, raw: ArraySlot) {
         match self.imports.globals.get(global.index()) {
             Some((owner, global)) => owner.set_global_raw(*global, raw),
-            None => self.context.write(self.own_global(global), raw),
+            None => self.context.write_cell(self.own_global(global), raw),
         }
     }
 

@@ -63,6 +63,19 @@ impl ArraySlot {
     pub(crate) const fn new(lo: u64) -> Self {
         Self { lo, hi: 0 }
     }
+
+    /// A slot that holds a vector.
+    pub(crate) const fn of_vector(vector: u128) -> Self {
+        Self {
+            lo: vector as u64,
+            hi: (vector >> 64) as u64,
+        }
+    }
+
+    /// The vector in the slot.
+    pub(crate) const fn vector(self) -> u128 {
+        (self.hi as u128) << 64 | self.lo as u128
+    }
 }
 
 /// The host's view of one instance's context: bytes below `top`, by negative offset.
@@ -113,6 +126,20 @@ impl Context {
         unsafe { at.write_unaligned(value) }
     }
 
+    /// Reads the cell of a global. Of a scalar only the bytes of its type mean anything.
+    pub(crate) fn read_cell(&self, offset: i32) -> ArraySlot {
+        ArraySlot {
+            lo: self.read(offset),
+            hi: self.read(offset + 8),
+        }
+    }
+
+    /// Writes the cell of a global.
+    pub(crate) fn write_cell(&self, offset: i32, cell: ArraySlot) {
+        self.write(offset, cell.lo);
+        self.write(offset + 8, cell.hi);
+    }
+
     /// Writes bytes, upwards from an offset.
     pub(crate) fn write_bytes(&self, offset: i32, bytes: &[u8]) {
         if bytes.is_empty() {
@@ -153,6 +180,10 @@ mod tests {
             (context.read(-24), context.read(-16)),
             (0x0101_0101_0101_0101, 0)
         );
+        let cell = ArraySlot::of_vector(u128::MAX / 3);
+        context.write_cell(-32, cell);
+        assert_eq!(context.read_cell(-32), cell);
+        assert_eq!(cell.vector(), u128::MAX / 3);
         for offset in [0, 8, -4, -257, i32::MIN] {
             let outside =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| context.read(offset)));
