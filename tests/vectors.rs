@@ -6,7 +6,8 @@
     reason = "a failure to set up is a failure of the test"
 )]
 
-use selvedge::{FuncType, Linker, Val, ValType};
+use selvedge::{Cpu, Engine, FuncType, Limits, Linker, OptLevel, Region, Settings, Val, ValType};
+use selvedge_tests::random::Random;
 use selvedge_tests::sandbox::{Sandbox, returned};
 
 /// Lane `i` of 32 bits is this plus `i`.
@@ -173,4 +174,113 @@ fn vector_accesses_trap_at_the_end_of_memory() {
     // What trapped has written nothing.
     let last = returned(instance.run("load", &at(65536 - 32)));
     assert_eq!(v128s(&last), [0]);
+}
+
+/// The instructions of relaxed SIMD and how many vectors they take.
+const RELAXED: &[(&str, usize)] = &[
+    ("i8x16.relaxed_swizzle", 2),
+    ("i32x4.relaxed_trunc_f32x4_s", 1),
+    ("i32x4.relaxed_trunc_f32x4_u", 1),
+    ("i32x4.relaxed_trunc_f64x2_s_zero", 1),
+    ("i32x4.relaxed_trunc_f64x2_u_zero", 1),
+    ("f32x4.relaxed_madd", 3),
+    ("f32x4.relaxed_nmadd", 3),
+    ("f64x2.relaxed_madd", 3),
+    ("f64x2.relaxed_nmadd", 3),
+    ("i8x16.relaxed_laneselect", 3),
+    ("i16x8.relaxed_laneselect", 3),
+    ("i32x4.relaxed_laneselect", 3),
+    ("i64x2.relaxed_laneselect", 3),
+    ("f32x4.relaxed_min", 2),
+    ("f32x4.relaxed_max", 2),
+    ("f64x2.relaxed_min", 2),
+    ("f64x2.relaxed_max", 2),
+    ("i16x8.relaxed_q15mulr_s", 2),
+    ("i16x8.relaxed_dot_i8x16_i7x16_s", 2),
+    ("i32x4.relaxed_dot_i8x16_i7x16_add_s", 3),
+];
+
+/// Runs every instruction of relaxed SIMD on the same vectors.
+fn relaxed_results(settings: &Settings, inputs: &[[u128; 3]]) -> Vec<u128> {
+    let funcs: String = RELAXED
+        .iter()
+        .map(|&(op, count)| {
+            let operands: String = (0..count).map(|i| format!("(local.get {i})")).collect();
+            format!(
+                r#"(func (export "{op}") (param v128 v128 v128) (result v128) ({op} {operands}))"#
+            )
+        })
+        .collect();
+    let engine = Engine::new(settings).unwrap();
+    let module = engine.compile(format!("(module {funcs})").as_bytes());
+    let program = Linker::new(&engine).program(&module.unwrap()).unwrap();
+    let region = Region::new(&engine, 1, &Limits::default()).unwrap();
+    let mut instance = region.new_instance(&program).unwrap();
+    let mut results = Vec::new();
+    for (op, _) in RELAXED {
+        for input in inputs {
+            let args = input.map(Val::V128);
+            results.extend(v128s(&returned(instance.run(op, &args))));
+        }
+    }
+    results
+}
+
+/// `i16x8.relaxed_dot_i8x16_i7x16_s` as the deterministic profile has it.
+fn signed_dot(a: u128, b: u128) -> [i16; 8] {
+    let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
+    std::array::from_fn(|lane| {
+        let product = |i: usize| i32::from(a[i] as i8) * i32::from(b[i] as i8);
+        let sum = product(2 * lane) + product(2 * lane + 1);
+        sum.clamp(i16::MIN.into(), i16::MAX.into()) as i16
+    })
+}
+
+fn vector_of_i16(lanes: [i16; 8]) -> u128 {
+    let lanes = lanes.into_iter().rev();
+    lanes.fold(0, |vector, lane| vector << 16 | u128::from(lane as u16))
+}
+
+#[test]
+fn deterministic_relaxed_simd_is_the_same_on_every_cpu() {
+    let mut random = Random::new(7);
+    // Lanes where the instructions of CPUs differ: extremes, zeros, infinities, NaNs.
+    let special = [
+        0,
+        0x8000_0000_0000_0000,
+        0x8080_8080_8080_8080,
+        0x8000_8000_8000_8000,
+        0x7f80_0000_ff80_0000,
+        0x7ff0_0000_0000_0000,
+        0x4f00_0000_cf00_0001,
+        0x41e0_0000_0000_0000,
+        0x7fc0_0000_7fc0_0000,
+        u64::MAX,
+    ];
+    let mut half = || match random.below(3) {
+        0 => u128::from(random.pick(&special)),
+        _ => u128::from(random.bits()),
+    };
+    let mut inputs = vec![[u128::from_le_bytes([0x80; 16]); 3]];
+    inputs.extend((0..200).map(|_| std::array::from_fn(|_| half() << 64 | half())));
+    let settings = Settings::default().with_relaxed_simd_deterministic(true);
+    let expected = relaxed_results(&settings, &inputs);
+    for cpu in [Cpu::Host, Cpu::Baseline] {
+        for opt_level in [OptLevel::None, OptLevel::Speed] {
+            let settings = settings.clone().with_cpu(cpu).with_opt_level(opt_level);
+            let found = relaxed_results(&settings, &inputs);
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let (op, input) = (RELAXED[i / inputs.len()].0, inputs[i % inputs.len()]);
+                assert_eq!(found, expected, "{op} {input:x?} {cpu:?} {opt_level:?}");
+            }
+        }
+    }
+    let dot = RELAXED
+        .iter()
+        .position(|(op, _)| *op == "i16x8.relaxed_dot_i8x16_i7x16_s")
+        .unwrap();
+    for (i, [a, b, _]) in inputs.iter().enumerate() {
+        let found = expected[dot * inputs.len() + i];
+        assert_eq!(found, vector_of_i16(signed_dot(*a, *b)), "{a:x} {b:x}");
+    }
 }

@@ -23,7 +23,7 @@ use crate::func::FuncTranslator;
 use crate::module::Module;
 use crate::parallel;
 use crate::settings::Settings;
-use crate::target::{self, Isas};
+use crate::target::{self, Isas, RelaxedSimd};
 use crate::trampoline::{self, Kind};
 
 /// IR values that a function may have per byte of its body. Real ones stay below 5.
@@ -36,6 +36,7 @@ pub(crate) struct Compiler<'a> {
     pub(crate) module: Module<'a>,
     pub(crate) isas: Isas,
     offsets: VMOffsets,
+    relaxed_simd: RelaxedSimd,
     settings: &'a Settings,
 }
 
@@ -67,6 +68,7 @@ impl<'a> Compiler<'a> {
         let offsets = VMOffsets::new(&module.info)?;
         Ok(Self {
             module,
+            relaxed_simd: target::relaxed_simd(isas.any(), settings),
             isas,
             offsets,
             settings,
@@ -111,6 +113,7 @@ impl<'a> Compiler<'a> {
             info: &self.module.info,
             offsets: &self.offsets,
             tunables: &self.settings.tunables,
+            relaxed_simd: self.relaxed_simd,
             pointer_frontend: self.isas.any().frontend_config(),
         };
         let mut validator = body.validator(std::mem::take(&mut worker.allocations));

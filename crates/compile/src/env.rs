@@ -12,6 +12,8 @@ use selvedge_artifact::tunables::Tunables;
 use selvedge_artifact::types::{AbiSig, AbiType, FuncType, ValType};
 use selvedge_artifact::vmoffsets::VMOffsets;
 
+use crate::target::RelaxedSimd;
+
 /// Namespace of functions with a body, by `DefinedFuncIdx`.
 pub(crate) const NS_FUNC: u32 = 0;
 /// Namespace whose only member, number 0, is the start of the text.
@@ -31,6 +33,8 @@ pub(crate) struct ModuleEnv<'a> {
     pub offsets: &'a VMOffsets,
     /// What may be assumed of the runtime.
     pub tunables: &'a Tunables,
+    /// How the instructions of relaxed SIMD choose among their results.
+    pub relaxed_simd: RelaxedSimd,
     /// What the function builder must know of the target.
     pub pointer_frontend: TargetFrontendConfig,
 }

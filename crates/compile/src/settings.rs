@@ -23,6 +23,10 @@ pub struct Settings {
     pub cpu: Cpu,
     /// What the code assumes of the runtime.
     pub tunables: Tunables,
+    /// Whether the instructions of relaxed SIMD give the same results on every CPU: those of the
+    /// specification's deterministic profile. If not, they give what this CPU does fastest of what
+    /// the specification allows.
+    pub relaxed_simd_deterministic: bool,
     /// Whether functions are compiled on several threads. The artifact is the same either way.
     pub parallel: bool,
 }
@@ -33,6 +37,7 @@ impl Default for Settings {
             opt_level: OptLevel::default(),
             cpu: Cpu::default(),
             tunables: Tunables::default(),
+            relaxed_simd_deterministic: false,
             parallel: true,
         }
     }

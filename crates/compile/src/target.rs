@@ -93,6 +93,34 @@ fn isa_with(settings: &Settings, allocator: &str) -> Result<OwnedTargetIsa, Erro
     Ok(isa)
 }
 
+/// How the instructions of relaxed SIMD choose among the results they may give.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RelaxedSimd {
+    /// As the deterministic profile prescribes, on every CPU.
+    Deterministic,
+    /// As the CPU does it fastest.
+    Fast {
+        /// Whether it multiplies and adds with one rounding.
+        fused: bool,
+        /// Whether it adds products of bytes to 32-bit lanes in one step.
+        byte_dot: bool,
+    },
+}
+
+/// The choice for an ISA and settings.
+pub(crate) fn relaxed_simd(isa: &dyn TargetIsa, settings: &Settings) -> RelaxedSimd {
+    if settings.relaxed_simd_deterministic {
+        return RelaxedSimd::Deterministic;
+    }
+    let features = cpu_features(isa);
+    let has = |name: &str| features.iter().any(|feature| feature == name);
+    RelaxedSimd::Fast {
+        fused: has("has_avx") && has("has_fma"),
+        byte_dot: has("has_avx") && has("has_avx_vnni")
+            || has("has_avx512vl") && has("has_avx512vnni"),
+    }
+}
+
 /// CPU features that the code may use, by Cranelift's names (`has_avx2`), sorted.
 pub(crate) fn cpu_features(isa: &dyn TargetIsa) -> Vec<String> {
     let mut features: Vec<String> = isa

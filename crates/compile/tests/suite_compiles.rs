@@ -130,7 +130,9 @@ fn version_2_compiles_whole() {
 #[test]
 fn vectors_compile_whole() {
     for opt_level in [OptLevel::None, OptLevel::Speed] {
-        let counts = run_files(proposal(Proposal::Simd), opt_level);
+        let files = proposal(Proposal::Simd);
+        let files = files.chain(proposal(Proposal::RelaxedSimd));
+        let counts = run_files(files, opt_level);
         // One module has several memories.
         assert_eq!((counts.unsupported, counts.invalid), (1, 0), "{counts:?}");
         assert!(counts.compiled > 400 && counts.refused > 400, "{counts:?}");

@@ -26,6 +26,7 @@ use crate::{Cpu, Dump, Error, OptLevel};
 pub struct Settings {
     opt_level: OptLevel,
     cpu: Cpu,
+    relaxed_simd_deterministic: bool,
     single_threaded: bool,
 }
 
@@ -42,6 +43,15 @@ impl Settings {
     #[must_use]
     pub fn with_cpu(mut self, cpu: Cpu) -> Self {
         self.cpu = cpu;
+        self
+    }
+
+    /// Whether the instructions of relaxed SIMD give the same results on every CPU, as the
+    /// deterministic profile of WebAssembly has them. If this is not called, they give what the CPU
+    /// does fastest of what the specification allows.
+    #[must_use]
+    pub fn with_relaxed_simd_deterministic(mut self, deterministic: bool) -> Self {
+        self.relaxed_simd_deterministic = deterministic;
         self
     }
 
@@ -77,6 +87,7 @@ impl Engine {
         let mut compile = CompileSettings::default();
         compile.opt_level = settings.opt_level;
         compile.cpu = settings.cpu;
+        compile.relaxed_simd_deterministic = settings.relaxed_simd_deterministic;
         compile.parallel = !settings.single_threaded;
         compile.tunables = *runtime.tunables();
         Ok(Self {

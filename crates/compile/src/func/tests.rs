@@ -28,6 +28,7 @@ fn translate_wasm(wasm: &[u8]) -> Result<Vec<ir::Function>, Error> {
         info: &module.info,
         offsets: &offsets,
         tunables: &settings.tunables,
+        relaxed_simd: target::relaxed_simd(&*isa, &settings),
         pointer_frontend: isa.frontend_config(),
     };
     let mut translator = FuncTranslator::default();
@@ -45,12 +46,12 @@ fn translate_wasm(wasm: &[u8]) -> Result<Vec<ir::Function>, Error> {
     Ok(funcs)
 }
 
-pub(super) fn translate(wat: &str) -> Vec<ir::Function> {
+fn translate(wat: &str) -> Vec<ir::Function> {
     translate_wasm(&wat::parse_str(wat).unwrap()).unwrap()
 }
 
 /// The machine code of the last function of a module.
-pub(super) fn assembly(wat: &str) -> String {
+fn assembly(wat: &str) -> String {
     let isa = target::isa(&settings()).unwrap();
     let func = translate(wat).pop().unwrap();
     let mut context = Context::for_function(func);
@@ -502,6 +503,7 @@ fn a_translator_can_be_used_after_an_error() {
             info: &module.info,
             offsets: &offsets,
             tunables: &settings.tunables,
+            relaxed_simd: target::relaxed_simd(&*isa, &settings),
             pointer_frontend: isa.frontend_config(),
         };
         let mut validator = module.bodies[0].validator(FuncValidatorAllocations::default());

@@ -18,9 +18,11 @@ use crate::error::Error;
 use crate::parallel;
 use sections::Reader;
 
-/// WebAssembly 2.0 with extended constant expressions. Operators of other proposals have no
-/// translation, so this list grows with the translator.
-const FEATURES: WasmFeatures = WasmFeatures::WASM2.union(WasmFeatures::EXTENDED_CONST);
+/// WebAssembly 2.0 with extended constant expressions and relaxed SIMD. Operators of other proposals
+/// have no translation, so this list grows with the translator.
+const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::RELAXED_SIMD);
 
 /// A module whose sections are valid.
 pub(crate) struct Module<'a> {

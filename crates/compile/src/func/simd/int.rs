@@ -228,10 +228,15 @@ impl Translation<'_, '_> {
 
     fn add_pairs(&mut self, lanes: Type, low: Widen, high: Widen) {
         let value = self.pop_vector(lanes);
+        let value = self.pairs_added(value, low, high);
+        self.push(value);
+    }
+
+    /// Sums of pairs of lanes, in lanes twice as wide.
+    pub(super) fn pairs_added(&mut self, value: Value, low: Widen, high: Widen) -> Value {
         let low = self.widened(value, low);
         let high = self.widened(value, high);
-        let value = self.b.ins().iadd_pairwise(low, high);
-        self.push(value);
+        self.b.ins().iadd_pairwise(low, high)
     }
 
     /// `i32x4.dot_i16x8_s`

@@ -9,6 +9,7 @@ mod float;
 mod int;
 mod lane;
 mod load;
+mod relaxed;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,8 @@ impl Translation<'_, '_> {
             || self.vector_int(op)
             || self.vector_float(op)
             || self.vector_convert(op)
-            || self.vector_bits(op))
+            || self.vector_bits(op)
+            || self.vector_relaxed(op))
     }
 
     /// Operators that see no lanes.

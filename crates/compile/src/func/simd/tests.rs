@@ -3,31 +3,37 @@
 
 use cranelift_codegen::ir::{InstructionData, Opcode, types};
 
-use crate::func::tests::{assembly, count, only};
+use crate::func::tests::{count, only};
+use crate::target::{self, RelaxedSimd};
+use crate::{Cpu, Dump, Settings, dump};
 
-/// The instructions of a function of two vectors that gives one, without prologue and epilogue.
-fn instructions(code: &str) -> Vec<String> {
-    let text = assembly(&format!(
-        "(module (memory 1) (func (param v128 v128 i32) (result v128) (local v128) {code}))"
+fn baseline() -> Settings {
+    Settings {
+        cpu: Cpu::Baseline,
+        ..Settings::default()
+    }
+}
+
+/// The names of the instructions of a function of vectors and an `i32`, without copies between
+/// registers, prologue and epilogue.
+fn names(code: &str, settings: &Settings) -> Vec<String> {
+    let wasm = wat::parse_str(format!(
+        "(module (memory 1) (func
+            (param v128 v128 i32 v128) (result v128) (local v128) {code}))"
     ));
+    let text = dump(&wasm.unwrap(), settings, Dump::Asm, Some("0")).unwrap();
     let (_, body) = text.split_once("block0:").unwrap();
     let (body, _) = body.split_once("movq %rbp, %rsp").unwrap();
     body.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| !matches!(*name, "movdqa" | "movaps" | "movapd" | "movl"))
         .map(str::to_owned)
         .collect()
 }
 
-/// Checks that code is these instructions and copies between registers.
+/// Checks that code is these instructions on the oldest CPU.
 fn assert_code(code: &str, expected: &[&str]) {
-    let found = instructions(code);
-    let names: Vec<&str> = found
-        .iter()
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| !matches!(*name, "movdqa" | "movaps" | "movapd" | "movl"))
-        .collect();
-    assert_eq!(names, expected, "{code}: {found:#?}");
+    assert_eq!(names(code, &baseline()), expected, "{code}");
 }
 
 const TWO: &str = "(local.get 0) (local.get 1)";
@@ -39,7 +45,7 @@ fn other_lanes_cost_nothing() {
         &["paddd", "addps", "paddb"],
     );
     assert_code(
-        &format!("(local.set 3 (i32x4.add {TWO})) (i32x4.min_s (local.get 0) (local.get 3))"),
+        &format!("(local.set 4 (i32x4.add {TWO})) (i32x4.min_s (local.get 0) (local.get 4))"),
         &["paddd", "pminsd"],
     );
     let func = only(
@@ -94,12 +100,95 @@ fn a_selection_by_a_comparison_is_a_blend() {
     assert_code(&format!("{select} (i32x4.eq {TWO}))"), &blend);
     // Also if the mask comes out of a local.
     assert_code(
-        &format!("(local.set 3 (i32x4.eq {TWO})) {select} (local.get 3))"),
+        &format!("(local.set 4 (i32x4.eq {TWO})) {select} (local.get 4))"),
         &blend,
     );
     assert_code(
         &format!("{select} (i32x4.add {TWO}))"),
         &["paddd", "pand", "pandn", "por"],
+    );
+}
+
+const THREE: &str = "(local.get 0) (local.get 1) (local.get 3)";
+
+#[test]
+fn relaxed_instructions_are_what_the_cpu_has() {
+    let two = |op: &str| format!("({op} {TWO})");
+    let three = |op: &str| format!("({op} {THREE})");
+    assert_code(&two("i8x16.relaxed_swizzle"), &["pshufb"]);
+    assert_code(&two("f32x4.relaxed_min"), &["minps"]);
+    assert_code(&two("f64x2.relaxed_max"), &["maxpd"]);
+    assert_code(&two("i16x8.relaxed_q15mulr_s"), &["pmulhrsw"]);
+    assert_code(&two("i16x8.relaxed_dot_i8x16_i7x16_s"), &["pmaddubsw"]);
+    assert_code(
+        &three("i32x4.relaxed_dot_i8x16_i7x16_add_s"),
+        &["pmaddubsw", "pmaddwd", "paddd"],
+    );
+    assert_code(&three("i8x16.relaxed_laneselect"), &["pblendvb"]);
+    assert_code(&three("i16x8.relaxed_laneselect"), &["psraw", "pblendvb"]);
+    assert_code(&three("i32x4.relaxed_laneselect"), &["blendvps"]);
+    assert_code(&three("i64x2.relaxed_laneselect"), &["blendvpd"]);
+    assert_code(&three("f32x4.relaxed_madd"), &["mulps", "addps"]);
+    assert_code(&three("f64x2.relaxed_nmadd"), &["mulpd", "subpd"]);
+    let one = |op: &str| format!("({op} (local.get 0))");
+    assert_code(&one("i32x4.relaxed_trunc_f32x4_s"), &["cvttps2dq"]);
+    assert_code(&one("i32x4.relaxed_trunc_f64x2_s_zero"), &["cvttpd2dq"]);
+}
+
+#[test]
+fn this_cpu_multiplies_and_adds_in_one_step_if_it_can() {
+    let settings = Settings::default();
+    let isa = target::isa(&settings).unwrap();
+    let RelaxedSimd::Fast { fused, byte_dot } = target::relaxed_simd(&*isa, &settings) else {
+        panic!("the results are fast ones if nothing else is asked for")
+    };
+    let has = |op: &str, settings: &Settings, name: &str| {
+        let names = names(&format!("({op} {THREE})"), settings);
+        names.iter().any(|found| found.starts_with(name))
+    };
+    let deterministic = Settings {
+        relaxed_simd_deterministic: true,
+        ..Settings::default()
+    };
+    for (op, name) in [
+        ("f32x4.relaxed_madd", "vfmadd"),
+        ("f64x2.relaxed_madd", "vfmadd"),
+        ("f32x4.relaxed_nmadd", "vfnmadd"),
+        ("f64x2.relaxed_nmadd", "vfnmadd"),
+    ] {
+        assert_eq!(has(op, &settings, name), fused, "{op}");
+        assert!(!has(op, &deterministic, name), "{op}");
+    }
+    let dot = "i32x4.relaxed_dot_i8x16_i7x16_add_s";
+    assert_eq!(has(dot, &settings, "vpdpbusd"), byte_dot);
+    assert!(!has(dot, &deterministic, "vpdpbusd"));
+}
+
+#[test]
+fn the_deterministic_form_is_that_of_plain_vectors() {
+    let deterministic = Settings {
+        relaxed_simd_deterministic: true,
+        ..baseline()
+    };
+    for (relaxed, plain, operands) in [
+        ("i8x16.relaxed_swizzle", "i8x16.swizzle", TWO),
+        ("f32x4.relaxed_min", "f32x4.min", TWO),
+        ("f64x2.relaxed_max", "f64x2.max", TWO),
+        ("i16x8.relaxed_q15mulr_s", "i16x8.q15mulr_sat_s", TWO),
+        ("i16x8.relaxed_laneselect", "v128.bitselect", THREE),
+        (
+            "i32x4.relaxed_trunc_f64x2_u_zero",
+            "i32x4.trunc_sat_f64x2_u_zero",
+            "(local.get 0)",
+        ),
+    ] {
+        let found = names(&format!("({relaxed} {operands})"), &deterministic);
+        let expected = names(&format!("({plain} {operands})"), &deterministic);
+        assert_eq!(found, expected, "{relaxed}");
+    }
+    assert_eq!(
+        names(&format!("(f32x4.relaxed_madd {THREE})"), &deterministic),
+        ["mulps", "addps"]
     );
 }
 
