@@ -30,6 +30,7 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::RelaxedSimd,
     Proposal::SignExtensionOps,
     Proposal::Simd,
+    Proposal::TailCall,
 ];
 
 static ASSERTIONS: AtomicUsize = AtomicUsize::new(0);

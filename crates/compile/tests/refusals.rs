@@ -37,7 +37,11 @@ fn features_that_are_not_built_are_named_with_their_place() {
         "threads",
         &[0xfe, 0x10],
     );
-    assert_refused("(module (func $f return_call $f))", "tail-call", &[0x12, 0]);
+    assert_refused(
+        "(module (func (drop (ref.i31 (i32.const 0)))))",
+        "gc",
+        &[0xfb, 0x1c],
+    );
     assert_refused("(module (memory i64 1))", "memory64", &[4, 1]);
     assert_refused("(module (table i64 1 funcref))", "memory64", &[]);
     assert_refused("(module (memory 1) (memory 1))", "multi-memory", &[]);
@@ -54,11 +58,11 @@ fn features_that_are_not_built_are_named_with_their_place() {
 
 #[test]
 fn refusals_read_as_sentences() {
-    let wasm = wasm("(module (func $f return_call $f))");
+    let wasm = wasm("(module (func (drop (ref.i31 (i32.const 0)))))");
     let error = compile(&wasm, &settings()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "unsupported feature: tail-call (at offset 0x17); build the module without it"
+        "unsupported feature: gc (at offset 0x19); build the module without it"
     );
     let error = compile(b"\0asm\x01\0\0\0\x01\x02\x01\x60", &settings()).unwrap_err();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Calls: direct, imported, indirect, and to builtins.
+//! Calls and tail calls: direct, imported, indirect; calls to builtins.
 //!
 //! `call_indirect` on a table of this module, with `code` relative to the start of the text:
 //!
@@ -13,6 +13,11 @@
 //! Bounds need no branch of their own: an index outside reads the magic, which is no type's value,
 //! and the builtin tells out of bounds, null and wrong type apart. The choice is a conditional
 //! move, so it holds under misprediction, too.
+//!
+//! A tail call leaves the frame before it jumps, whoever is called: functions of this module, the
+//! adapter to another instance (which jumps on in turn), the way to the host (which returns to the
+//! caller's caller). The cold path of an indirect one calls the builtin first, from the frame that
+//! is about to go. So chains of tail calls of any kind take constant stack.
 
 use std::collections::HashMap;
 
@@ -53,42 +58,68 @@ pub(super) struct Callees {
     text: Option<GlobalValue>,
 }
 
+/// What the caller does meanwhile.
+#[derive(Clone, Copy)]
+enum Caller {
+    /// It waits for the results.
+    Waits,
+    /// Its frame is gone before the callee begins, which returns to the caller's caller.
+    Leaves,
+}
+
 impl Translation<'_, '_> {
     pub(super) fn call(&mut self, op: &Operator<'_>) -> bool {
         match *op {
-            Operator::Call { function_index } => self.call_func(FuncIdx::new(function_index)),
+            Operator::Call { function_index } => {
+                self.call_func(Caller::Waits, FuncIdx::new(function_index));
+            }
+            Operator::ReturnCall { function_index } => {
+                self.call_func(Caller::Leaves, FuncIdx::new(function_index));
+                self.reachable = false;
+            }
             Operator::CallIndirect {
                 type_index,
                 table_index,
             } => {
-                self.call_indirect(TypeIdx::new(type_index), TableIdx::new(table_index));
+                let (ty, table) = (TypeIdx::new(type_index), TableIdx::new(table_index));
+                self.call_indirect(Caller::Waits, ty, table);
+            }
+            Operator::ReturnCallIndirect {
+                type_index,
+                table_index,
+            } => {
+                let (ty, table) = (TypeIdx::new(type_index), TableIdx::new(table_index));
+                self.call_indirect(Caller::Leaves, ty, table);
+                self.reachable = false;
             }
             _ => return false,
         }
         true
     }
 
-    fn call_func(&mut self, func: FuncIdx) {
+    fn call_func(&mut self, caller: Caller, func: FuncIdx) {
         let ty = self.canonical(self.env.info.funcs[func.index()]);
-        match self.env.info.defined_func(func) {
+        let call = match self.env.info.defined_func(func) {
             Some(defined) => {
                 self.collect_call_args(ty, &[self.vmctx]);
                 let callee = self.func_ref(defined, ty);
-                let call = self.b.ins().call(callee, self.call_args);
-                self.push_results(call);
+                match caller {
+                    Caller::Waits => self.b.ins().call(callee, self.call_args),
+                    Caller::Leaves => self.b.ins().return_call(callee, self.call_args),
+                }
             }
             None => {
                 let imports = self.header_pointer(vm_context_header::OFFSETS.imports);
                 let at = func.as_u32() * vm_func_ref::OFFSETS.struct_len;
                 let entry = self.b.ins().iadd_imm_u(imports, i64::from(at));
                 let constant = Region::Context.constant(self.b.func);
-                let call = self.call_foreign(ty, entry, constant);
-                self.push_results(call);
+                self.call_foreign(caller, ty, entry, constant)
             }
-        }
+        };
+        self.push_results(call);
     }
 
-    fn call_indirect(&mut self, ty: TypeIdx, table: TableIdx) {
+    fn call_indirect(&mut self, caller: Caller, ty: TypeIdx, table: TableIdx) {
         let index = self.pop();
         let ty = self.canonical(ty);
         // The load through what is found in a table may not move: only the builtin makes sure that
@@ -96,7 +127,7 @@ impl Translation<'_, '_> {
         let found = Region::Context.trusted(self.b.func).with_readonly();
         let Some(definition) = self.env.offsets.table(table) else {
             let callee = self.indirect_callee(ty, table, index);
-            let call = self.call_foreign(ty, callee, found);
+            let call = self.call_foreign(caller, ty, callee, found);
             return self.push_results(call);
         };
         let entry = self.table_entry(table, definition, index);
@@ -106,18 +137,23 @@ impl Translation<'_, '_> {
 
         let fast = self.b.create_block();
         let cold = self.b.create_block();
-        let join = self.block_with(&self.env.info.types[ty.index()].results);
         // Both arms pass the same arguments: what must be widened is widened before they part.
         let args = self.settle(self.env.info.types[ty.index()].params.len());
         self.b.ins().brif(fits, fast, [], cold, []);
+        let join = match caller {
+            Caller::Waits => Some(self.block_with(&self.env.info.types[ty.index()].results)),
+            Caller::Leaves => None,
+        };
 
         self.b.set_cold_block(cold);
         self.b.seal_block(cold);
         self.b.switch_to_block(cold);
         let callee = self.indirect_callee(ty, table, index);
         self.operands.extend_from_within(args..);
-        let call = self.call_foreign(ty, callee, found);
-        self.jump_with_results(call, join);
+        let call = self.call_foreign(caller, ty, callee, found);
+        if let Some(join) = join {
+            self.jump_with_results(call, join);
+        }
 
         self.b.seal_block(fast);
         self.b.switch_to_block(fast);
@@ -126,9 +162,20 @@ impl Translation<'_, '_> {
         let target = self.b.ins().iadd(text, code);
         self.collect_call_args(ty, &[self.vmctx]);
         let sig = self.guest_sig(ty);
-        let call = self.b.ins().call_indirect(sig, target, self.call_args);
-        self.jump_with_results(call, join);
-        self.continue_in(join);
+        let call = self.call_code(caller, sig, target);
+        if let Some(join) = join {
+            self.jump_with_results(call, join);
+            self.continue_in(join);
+        }
+    }
+
+    /// Calls code by its address, with the collected arguments.
+    fn call_code(&mut self, caller: Caller, sig: SigRef, code: Value) -> Inst {
+        let ins = self.b.ins();
+        match caller {
+            Caller::Waits => ins.call_indirect(sig, code, self.call_args),
+            Caller::Leaves => ins.return_call_indirect(sig, code, self.call_args),
+        }
     }
 
     /// Loads the entry at an index of an own table, or the context's magic if there is none.
@@ -182,7 +229,13 @@ impl Translation<'_, '_> {
     }
 
     /// Calls through a `VMFuncRef`, which is read with these flags, with the operands on the stack.
-    fn call_foreign(&mut self, ty: TypeIdx, entry: Value, flags: MemFlagsData) -> Inst {
+    fn call_foreign(
+        &mut self,
+        caller: Caller,
+        ty: TypeIdx,
+        entry: Value,
+        flags: MemFlagsData,
+    ) -> Inst {
         self.collect_call_args(ty, &[entry, self.vmctx]);
         let sig = match self.callees.foreign_sigs.get(&ty) {
             Some(&sig) => sig,
@@ -194,7 +247,7 @@ impl Translation<'_, '_> {
             }
         };
         let code = self.b.ins().load(POINTER, flags, entry, FUNC_REF_CALL);
-        self.b.ins().call_indirect(sig, code, self.call_args)
+        self.call_code(caller, sig, code)
     }
 
     /// Calls a builtin. One that fails does not return.

@@ -368,6 +368,28 @@ fn a_direct_call_passes_vmctx_on() {
 }
 
 #[test]
+fn a_tail_call_leaves_by_a_jump_whoever_is_called() {
+    let module = |body: &str| {
+        format!(
+            "(module (type $t (func (param i32) (result i32)))
+                (import \"m\" \"f\" (func $imported (type $t)))
+                (table 10 10 funcref)
+                (func $own (type $t) (local.get 0))
+                (func (type $t) ({body} (i32.eqz (local.get 0)))))"
+        )
+    };
+    for body in ["return_call $own", "return_call $imported"] {
+        let text = assembly(&module(body));
+        assert_eq!(text.matches("call ").count(), 0, "{text}");
+        assert_eq!(text.matches("retq").count(), 0, "{text}");
+    }
+    let text = assembly(&module("return_call_indirect (type $t) (local.get 0)"));
+    // The builtin of the cold path is the only call that comes back.
+    assert_eq!(text.matches("call ").count(), 1, "{text}");
+    assert_eq!(text.matches("retq").count(), 0, "{text}");
+}
+
+#[test]
 fn large_functions_translate() {
     let nest = |open: &str, core: &str, close: &str| {
         let depth = 10_000;

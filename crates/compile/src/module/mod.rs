@@ -18,11 +18,12 @@ use crate::error::Error;
 use crate::parallel;
 use sections::Reader;
 
-/// WebAssembly 2.0 with extended constant expressions and relaxed SIMD. Operators of other proposals
-/// have no translation, so this list grows with the translator.
+/// WebAssembly 2.0 and finished proposals beyond it. Operators of other proposals have no translation,
+/// so this list grows with the translator.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
-    .union(WasmFeatures::RELAXED_SIMD);
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::TAIL_CALL);
 
 /// A module whose sections are valid.
 pub(crate) struct Module<'a> {

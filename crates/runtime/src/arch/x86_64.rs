@@ -103,6 +103,9 @@ pub(crate) unsafe extern "C" fn leave() {
 /// as `body(VMFuncRef, instance, arguments...)`. All arguments are in registers, at most one result
 /// is. On the way back it tests the request word, and leaves the guest if a request is there.
 ///
+/// A guest may also jump here in a tail call. The return address and the frame pointer that are saved
+/// are then those of the function that waits for the one that left: as good to walk from.
+///
 /// # Safety
 ///
 /// Called by generated code only, on a guest stack, with a `VMFuncRef` of a host function.
