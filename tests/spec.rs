@@ -31,6 +31,7 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::SignExtensionOps,
     Proposal::Simd,
     Proposal::TailCall,
+    Proposal::WideArithmetic,
 ];
 
 static ASSERTIONS: AtomicUsize = AtomicUsize::new(0);

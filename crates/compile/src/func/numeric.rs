@@ -1,4 +1,4 @@
-//! Constants, comparisons, integer and float arithmetic.
+//! Constants, comparisons, integer and float arithmetic, 128-bit arithmetic in two halves.
 //!
 //! Integer division traps by itself: Cranelift gives division by zero and overflow codes of their
 //! own, and makes the remainder of the smallest integer by -1 zero, as Wasm has it.
@@ -73,6 +73,11 @@ impl Translation<'_, '_> {
             O::I32Rotl | O::I64Rotl => self.binary(|ins, a, b| ins.rotl(a, b)),
             O::I32Rotr | O::I64Rotr => self.binary(|ins, a, b| ins.rotr(a, b)),
 
+            O::I64Add128 => self.wide(|ins, a, b| ins.iadd(a, b)),
+            O::I64Sub128 => self.wide(|ins, a, b| ins.isub(a, b)),
+            O::I64MulWideS => self.multiply_wide(|ins, a| ins.sextend(types::I128, a)),
+            O::I64MulWideU => self.multiply_wide(|ins, a| ins.uextend(types::I128, a)),
+
             O::F32Abs | O::F64Abs => self.unary(|ins, a| ins.fabs(a)),
             O::F32Neg | O::F64Neg => self.unary(|ins, a| ins.fneg(a)),
             O::F32Ceil | O::F64Ceil => self.unary(|ins, a| ins.ceil(a)),
@@ -122,6 +127,32 @@ impl Translation<'_, '_> {
         let (a, b) = self.pop2();
         let result = build(self.b.ins(), a, b);
         self.push(result);
+    }
+
+    /// Replaces two 128-bit operands, low halves first, by the result of an instruction.
+    fn wide(&mut self, build: impl FnOnce(FuncInstBuilder<'_, '_>, Value, Value) -> Value) {
+        let (low, high) = self.pop2();
+        let b = self.b.ins().iconcat(low, high);
+        let (low, high) = self.pop2();
+        let a = self.b.ins().iconcat(low, high);
+        let result = build(self.b.ins(), a, b);
+        self.push_halves(result);
+    }
+
+    /// Replaces two operands by their 128-bit product. Cranelift knows the product of two extended
+    /// numbers as one instruction.
+    fn multiply_wide(&mut self, extend: impl Fn(FuncInstBuilder<'_, '_>, Value) -> Value) {
+        let (a, b) = self.pop2();
+        let a = extend(self.b.ins(), a);
+        let b = extend(self.b.ins(), b);
+        let product = self.b.ins().imul(a, b);
+        self.push_halves(product);
+    }
+
+    fn push_halves(&mut self, wide: Value) {
+        let (low, high) = self.b.ins().isplit(wide);
+        self.push(low);
+        self.push(high);
     }
 
     fn compare(&mut self, condition: IntCC) {

@@ -390,6 +390,29 @@ fn a_tail_call_leaves_by_a_jump_whoever_is_called() {
 }
 
 #[test]
+fn wide_arithmetic_uses_carry_and_the_wide_product() {
+    let of = |op: &str, operands: usize| {
+        let params = "i64 ".repeat(operands);
+        let gets: String = (0..operands).map(|n| format!("(local.get {n})")).collect();
+        assembly(&format!(
+            "(module (func (param {params}) (result i64 i64) ({op} {gets})))"
+        ))
+    };
+    let cases = [
+        ("i64.add128", 4, ["addq", "adcq"]),
+        ("i64.sub128", 4, ["subq", "sbbq"]),
+        ("i64.mul_wide_s", 2, ["imulq", "ret"]),
+        ("i64.mul_wide_u", 2, ["mulq", "ret"]),
+    ];
+    for (op, operands, expected) in cases {
+        let text = of(op, operands);
+        for instruction in expected {
+            assert_eq!(text.matches(instruction).count(), 1, "{op}: {text}");
+        }
+    }
+}
+
+#[test]
 fn large_functions_translate() {
     let nest = |open: &str, core: &str, close: &str| {
         let depth = 10_000;
