@@ -23,6 +23,7 @@ const VECTORS: &[&str] = &["simd", "relaxed-simd"];
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
     Proposal::ExtendedConst,
+    Proposal::MultiMemory,
     Proposal::MultiValue,
     Proposal::MutableGlobal,
     Proposal::NontrappingFloatToIntConversions,

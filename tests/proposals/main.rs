@@ -1,4 +1,5 @@
 //! Finished proposals, where the official suite does not ask for all that is promised: a file each.
 #![forbid(unsafe_code)]
 
+mod multi_memory;
 mod tail_calls;

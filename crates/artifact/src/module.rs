@@ -266,6 +266,12 @@ impl ModuleInfo {
         self.imported.memories == 0 && !self.memories.is_empty()
     }
 
+    /// The memories that this module defines and that do not lie in its slot: all but memory 0.
+    pub fn far_memories(&self) -> &[MemoryType] {
+        let near = self.imported.memories as usize + usize::from(self.owns_memory0());
+        self.memories.get(near..).unwrap_or_default()
+    }
+
     /// The type of an import or export.
     pub fn extern_type(&self, item: ExternIdx) -> ExternType {
         match item {

@@ -95,14 +95,8 @@ impl From<wasmparser::Error> for Error {
         let missing = error
             .missing_wasm_feature()
             .filter(|feature| *feature != draft);
-        let feature = match missing {
-            Some(feature) => Some(feature_name(feature)),
-            // The one refusal of the parser's that does not carry its feature.
-            None if error.message() == "multiple memories" => Some("multi-memory".to_owned()),
-            None => None,
-        };
-        match feature {
-            Some(feature) => Self::unsupported(feature, error.offset()),
+        match missing {
+            Some(feature) => Self::unsupported(feature_name(feature), error.offset()),
             None => Self::invalid(error.message(), error.offset()),
         }
     }

@@ -44,7 +44,6 @@ fn features_that_are_not_built_are_named_with_their_place() {
     );
     assert_refused("(module (memory i64 1))", "memory64", &[4, 1]);
     assert_refused("(module (table i64 1 funcref))", "memory64", &[]);
-    assert_refused("(module (memory 1) (memory 1))", "multi-memory", &[]);
     assert_refused("(module (type (struct (field i32))))", "gc", &[]);
     assert_refused("(module (type (array i32)))", "gc", &[]);
     assert_refused("(module (tag))", "exceptions", &[]);

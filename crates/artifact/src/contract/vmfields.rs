@@ -51,7 +51,7 @@ macro_rules! with_vm_structs {
                 instance: ptr,
                 /// The limits shared by all modules linked into this instance.
                 limits: ptr,
-                /// Memory 0 as others see it: its base is `vmctx` itself.
+                /// Memory 0 as others see it, a `VMMemoryDefinition`: its base is `vmctx` itself.
                 memory0_base: ptr,
                 /// Accessible bytes of memory 0.
                 memory0_len: u64,
@@ -158,6 +158,11 @@ mod tests {
     #[test]
     fn the_header_keeps_16_byte_alignment_below_it() {
         assert_eq!(vm_context_header::OFFSETS.struct_len % 16, 0);
+        let (header, memory) = (vm_context_header::OFFSETS, vm_memory_definition::OFFSETS);
+        assert_eq!(
+            header.memory0_len - header.memory0_base,
+            memory.len - memory.base
+        );
         assert_eq!(vm_func_ref::OFFSETS.struct_len, 32);
     }
 }

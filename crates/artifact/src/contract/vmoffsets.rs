@@ -1,16 +1,17 @@
 //! Where the parts of one module's `VMContext` lie, as offsets below `vmctx`.
 //!
 //! ```text
-//!  low                                                                     vmctx == memory 0
-//!  | writable, page-aligned | read-only to the guest, page-aligned                  |
-//!  | globals                | inline tables | imported globals, memories | tables | header |
+//!  low                                                                                vmctx == memory 0
+//!  | writable, page-aligned | read-only to the guest, page-aligned                             |
+//!  | globals                | inline tables | imported globals, memories | memories | tables | header |
 //! ```
 //!
 //! The fixed header stands right below memory 0, so that its fields have the same short offsets in
-//! every module. All offsets are negative, given as `i32` for use in addressing modes.
+//! every module. Memory 0, if it is the module's own, has its definition in there; the part named
+//! memories holds those of all others that the module defines. All offsets are negative, given as `i32` for use in addressing modes.
 
 use super::ids::{GlobalIdx, MemoryIdx, TableIdx};
-use super::vmfields::{vm_context_header, vm_table_definition};
+use super::vmfields::{vm_context_header, vm_memory_definition, vm_table_definition};
 use crate::module::ModuleInfo;
 use thiserror::Error;
 
@@ -28,7 +29,7 @@ pub const CONTEXT_MAX_LEN: u64 = 256 << 20;
 /// The module needs more context than the format allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error(
-    "the module's globals and tables need {needed} bytes of context, more than the {CONTEXT_MAX_LEN} that are allowed"
+    "the module's globals, tables and memories need {needed} bytes of context, more than the {CONTEXT_MAX_LEN} that are allowed"
 )]
 pub struct ContextTooLarge {
     /// Bytes that would be needed.
@@ -39,11 +40,14 @@ pub struct ContextTooLarge {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VMOffsets {
     tables: i32,
+    memories: i32,
+    owns_memory0: bool,
     imported_memories: i32,
     imported_globals: i32,
     globals: i32,
     inline_tables: Vec<Option<i32>>,
     imported_table_count: u32,
+    imported_memory_count: u32,
     imported_global_count: u32,
     read_only_len: u32,
     writable_len: u32,
@@ -59,6 +63,9 @@ impl VMOffsets {
             defined_tables.len() as u64 * u64::from(vm_table_definition::OFFSETS.struct_len),
             16,
         );
+        let far_memories = module.far_memories().len() as u64;
+        let definition_len = u64::from(vm_memory_definition::OFFSETS.struct_len);
+        let memories = cursor.down(far_memories * definition_len, 16);
         let imported_memories = cursor.down(u64::from(imported.memories) * 8, 8);
         let imported_globals = cursor.down(u64::from(imported.globals) * 8, 8);
         let inline_tables: Vec<_> = defined_tables
@@ -81,11 +88,14 @@ impl VMOffsets {
         let offset = |distance: u64| -(distance as i32);
         Ok(Self {
             tables: offset(tables),
+            memories: offset(memories),
+            owns_memory0: module.owns_memory0(),
             imported_memories: offset(imported_memories),
             imported_globals: offset(imported_globals),
             globals: offset(globals),
             inline_tables: inline_tables.into_iter().map(|t| t.map(offset)).collect(),
             imported_table_count: imported.tables,
+            imported_memory_count: imported.memories,
             imported_global_count: imported.globals,
             read_only_len: read_only_len as u32,
             writable_len: (total - read_only_len) as u32,
@@ -100,6 +110,16 @@ impl VMOffsets {
     /// The pointer to the `VMMemoryDefinition` of an imported memory.
     pub fn imported_memory(&self, memory: MemoryIdx) -> i32 {
         self.imported_memories + memory.as_u32() as i32 * 8
+    }
+
+    /// The `VMMemoryDefinition` of a memory defined in the module; `None` for an imported one.
+    pub fn memory(&self, memory: MemoryIdx) -> Option<i32> {
+        let defined = memory.as_u32().checked_sub(self.imported_memory_count)?;
+        let far = match defined.checked_sub(self.owns_memory0.into()) {
+            Some(far) => far,
+            None => return Some(Self::header(vm_context_header::OFFSETS.memory0_base)),
+        };
+        Some(self.memories + far as i32 * vm_memory_definition::OFFSETS.struct_len as i32)
     }
 
     /// The pointer to the cell of an imported global.
@@ -157,7 +177,7 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{GlobalType, TableType, ValType};
+    use crate::types::{GlobalType, MemoryType, TableType, ValType};
 
     fn module(tables: &[Option<u64>], globals: u32) -> ModuleInfo {
         ModuleInfo {
@@ -203,6 +223,28 @@ mod tests {
         assert!(last + 16 <= -(offsets.read_only_len() as i32));
         let total = offsets.read_only_len() + offsets.writable_len();
         assert!(-(total as i32) <= offsets.global(GlobalIdx::new(0)).unwrap());
+    }
+
+    #[test]
+    fn memories_beyond_the_first_own_one_have_definitions_in_line() {
+        let mut info = module(&[Some(4)], 0);
+        info.memories = vec![MemoryType { min: 1, max: None }; 3];
+        let at = |offsets: &VMOffsets, i| offsets.memory(MemoryIdx::new(i));
+        let own = VMOffsets::new(&info).unwrap();
+        let header = VMOffsets::header(vm_context_header::OFFSETS.memory0_base);
+        assert_eq!(at(&own, 0), Some(header));
+        let first = at(&own, 1).unwrap();
+        assert_eq!(at(&own, 2), Some(first + 16));
+        assert!(first + 32 <= own.table(TableIdx::new(0)).unwrap());
+        assert!(own.inline_table(TableIdx::new(0)).unwrap() + 32 <= first);
+
+        info.imported.memories = 2;
+        let imported = VMOffsets::new(&info).unwrap();
+        assert_eq!(at(&imported, 0), None);
+        assert_eq!(at(&imported, 1), None);
+        let only = at(&imported, 2).unwrap();
+        assert!(only + 16 <= imported.table(TableIdx::new(0)).unwrap());
+        assert!(imported.imported_memory(MemoryIdx::new(1)) + 8 <= only);
     }
 
     #[test]

@@ -9,8 +9,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use selvedge_artifact::ids::MemoryIdx;
 use selvedge_artifact::traps::TrapCode;
-use selvedge_artifact::vmfields::{vm_context_header, vm_memory_definition};
-use selvedge_artifact::vmoffsets::VMOffsets;
+use selvedge_artifact::vmfields::vm_memory_definition;
 use wasmparser::{MemArg, MemArgTarget};
 
 use super::Translation;
@@ -33,7 +32,7 @@ impl Translation<'_, '_> {
                 offset,
             ));
         };
-        let memory = self.memory_idx(memory, offset)?;
+        let memory = MemoryIdx::new(memory);
         let index = self.pop_index();
         let base = self.memory_base(memory);
         let flags = heap_flags(self.b.func);
@@ -96,42 +95,33 @@ impl Translation<'_, '_> {
         self.b.ins().iadd(value, constant)
     }
 
-    /// Checks that a memory is one that an instance can reach: an imported one, or memory 0.
-    pub(super) fn memory_idx(&self, memory: u32, offset: u64) -> Result<MemoryIdx, Error> {
-        if memory < self.env.info.imported.memories || memory == 0 {
-            Ok(MemoryIdx::new(memory))
-        } else {
-            Err(Error::unsupported("more than one memory", offset))
-        }
-    }
-
-    fn is_own(&self, memory: MemoryIdx) -> bool {
-        memory.as_u32() >= self.env.info.imported.memories
-    }
-
-    /// The address of byte 0.
+    /// The address of byte 0. It never changes: memories grow in place.
     fn memory_base(&mut self, memory: MemoryIdx) -> Value {
-        if self.is_own(memory) {
+        if memory.index() == 0 && self.env.info.owns_memory0() {
             return self.vmctx;
         }
-        let definition = self.context_pointer(self.env.offsets.imported_memory(memory));
-        let flags = Region::Context.trusted(self.b.func);
-        let offset = vm_memory_definition::OFFSETS.base.cast_signed();
+        let (definition, offset) = self.memory_definition(memory);
+        let offset = offset + vm_memory_definition::OFFSETS.base.cast_signed();
+        let flags = Region::Context.constant(self.b.func);
         self.b.ins().load(POINTER, flags, definition, offset)
     }
 
     /// The accessible bytes.
     pub(super) fn memory_len(&mut self, memory: MemoryIdx) -> Value {
-        let (base, offset) = if self.is_own(memory) {
-            (
-                self.vmctx,
-                VMOffsets::header(vm_context_header::OFFSETS.memory0_len),
-            )
-        } else {
-            let definition = self.context_pointer(self.env.offsets.imported_memory(memory));
-            (definition, vm_memory_definition::OFFSETS.len.cast_signed())
-        };
+        let (definition, offset) = self.memory_definition(memory);
+        let offset = offset + vm_memory_definition::OFFSETS.len.cast_signed();
         let flags = Region::Context.trusted(self.b.func);
-        self.b.ins().load(types::I64, flags, base, offset)
+        self.b.ins().load(types::I64, flags, definition, offset)
+    }
+
+    /// Where the `VMMemoryDefinition` stands: a pointer and an offset from it.
+    fn memory_definition(&mut self, memory: MemoryIdx) -> (Value, i32) {
+        match self.env.offsets.memory(memory) {
+            Some(offset) => (self.vmctx, offset),
+            None => {
+                let pointer = self.env.offsets.imported_memory(memory);
+                (self.context_pointer(pointer), 0)
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Where an access goes is decided in `bounds`; growth and bulk operations are in `bulk`.
 
 use cranelift_codegen::ir::{InstBuilder, Type, types};
+use selvedge_artifact::ids::MemoryIdx;
 use wasmparser::{MemArg, Operator};
 
 use super::Translation;
@@ -65,8 +66,7 @@ impl Translation<'_, '_> {
             }
             O::I64Store32 { memarg } => self.store(memarg, Width::Unsigned32, offset)?,
             O::MemorySize { mem } => {
-                let memory = self.memory_idx(*mem, offset)?;
-                let len = self.memory_len(memory);
+                let len = self.memory_len(MemoryIdx::new(*mem));
                 let pages = self.b.ins().ushr_imm_u(len, PAGE_SHIFT);
                 let pages = self.b.ins().ireduce(I32, pages);
                 self.push(pages);

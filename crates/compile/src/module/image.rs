@@ -91,22 +91,23 @@ pub(super) fn memory(
     Ok(MemoryContents { image, data })
 }
 
-/// The offset of each segment, `None` for a passive one, up to the first active one that might not
-/// fit or is for another memory than the own one.
+/// The offset of each segment in the image, up to the first active one that might not fit. `None`
+/// for a passive one, and for one that is sure to fit another memory than that of the image.
 fn sure_offsets(info: &ModuleInfo, sources: &[DataSource<'_>]) -> Vec<Option<u64>> {
-    let memory_len = match info.memories.first() {
-        Some(memory) if info.owns_memory0() => memory.min.saturating_mul(WASM_PAGE_LEN),
-        _ => return Vec::new(),
-    };
+    if !info.owns_memory0() {
+        return Vec::new();
+    }
     let mut offsets = Vec::new();
     for source in sources {
         offsets.push(match &source.mode {
             SegmentMode::Active { target, offset } => {
-                let place = const_expr::i32_value(offset).map(u64::from).filter(|at| {
-                    target.index() == 0 && at + source.bytes.len() as u64 <= memory_len
-                });
+                let memory = info.memories.get(target.index());
+                let len = memory.map_or(0, |memory| memory.min.saturating_mul(WASM_PAGE_LEN));
+                let place = const_expr::i32_value(offset)
+                    .map(u64::from)
+                    .filter(|at| at + source.bytes.len() as u64 <= len);
                 let Some(at) = place else { return offsets };
-                Some(at)
+                (target.index() == 0).then_some(at)
             }
             _ => None,
         });

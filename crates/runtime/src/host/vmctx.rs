@@ -9,6 +9,7 @@ use selvedge_artifact::types::ValType;
 
 use crate::error::Error;
 use crate::host::error::{HostError, TerminationDetails};
+use crate::instance::MEMORY_0;
 use crate::instance::record::Record;
 use crate::value::{References, Val, check_types};
 use crate::vm::context::ArraySlot;
@@ -30,8 +31,7 @@ impl<'a> Vmctx<'a> {
     ///
     /// If the module has no memory, or if it is borrowed mutably already.
     pub fn heap(&self) -> Result<HeapRef<'_>, HostError> {
-        let owner = self.caller.memory0().ok_or_else(no_memory)?;
-        let memory = owner.own_memory().ok_or_else(no_memory)?;
+        let memory = self.caller.memory(MEMORY_0).ok_or_else(no_memory)?;
         memory.borrow().map(HeapRef).ok_or_else(borrowed)
     }
 
@@ -41,8 +41,7 @@ impl<'a> Vmctx<'a> {
     ///
     /// If the module has no memory, or if it is borrowed already.
     pub fn heap_mut(&self) -> Result<HeapRefMut<'_>, HostError> {
-        let owner = self.caller.memory0().ok_or_else(no_memory)?;
-        let memory = owner.own_memory().ok_or_else(no_memory)?;
+        let memory = self.caller.memory(MEMORY_0).ok_or_else(no_memory)?;
         memory.borrow_mut().map(HeapRefMut).ok_or_else(borrowed)
     }
 
@@ -53,8 +52,10 @@ impl<'a> Vmctx<'a> {
     /// If the module has no memory, if it is borrowed, or if its maximum or the region's limit stands
     /// against it.
     pub fn grow_memory(&self, additional_pages: u32) -> Result<u32, HostError> {
-        let owner = self.caller.memory0().ok_or_else(no_memory)?;
-        Ok(owner.grow_memory_checked(additional_pages)?)
+        self.caller.memory(MEMORY_0).ok_or_else(no_memory)?;
+        Ok(self
+            .caller
+            .grow_memory_checked(MEMORY_0, additional_pages)?)
     }
 
     /// An embedder context of this type.

@@ -64,7 +64,7 @@ impl<'a> InstanceBuilder<'a> {
             memories: Vec::new(),
             globals: Vec::new(),
         };
-        let record = Record::new(store.ptr(), 0, module, imports, slot);
+        let record = Record::new(store.ptr(), 0, module, imports, slot)?;
         store.add_member(record.clone());
         record.initialize()?;
         let needs_start = module.has_start();

@@ -40,9 +40,8 @@ fn range(at: u64, count: u64, len: usize) -> Result<std::ops::Range<usize>, Trap
 
 impl Record {
     pub(crate) fn memory_grow(&self, memory: u32, delta: u64) -> Result<u64, LibTrap> {
-        let owner = self.memory_owner(MemoryIdx::new(memory));
-        Ok(owner
-            .and_then(|owner| owner.grow_memory(delta))
+        Ok(self
+            .grow_memory(MemoryIdx::new(memory), delta)
             .unwrap_or(GROW_FAILED))
     }
 
@@ -55,7 +54,9 @@ impl Record {
     ) -> Result<(), LibTrap> {
         let (to, from) = unpack(memories);
         let (to, from) = (MemoryIdx::new(to), MemoryIdx::new(from));
-        if to == from {
+        let source = self.memory(from).ok_or(TrapCode::HeapOutOfBounds)?;
+        // Two imports may be the same memory.
+        if self.memory(to).is_some_and(|to| std::ptr::eq(to, source)) {
             return self.with_memory(to, |bytes| {
                 let src = range(src, len, bytes.len())?;
                 let dst = range(dst, len, bytes.len())?;
@@ -63,12 +64,11 @@ impl Record {
                 Ok(())
             });
         }
-        let copy = self.with_memory(from, |bytes| {
-            Ok(bytes[range(src, len, bytes.len())?].to_vec())
-        })?;
+        let source = source.borrow().ok_or(TrapCode::HeapOutOfBounds)?;
         self.with_memory(to, |bytes| {
+            let src = range(src, len, source.bytes().len())?;
             let dst = range(dst, len, bytes.len())?;
-            bytes[dst].copy_from_slice(&copy);
+            bytes[dst].copy_from_slice(&source.bytes()[src]);
             Ok(())
         })
     }

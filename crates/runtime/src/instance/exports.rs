@@ -1,13 +1,15 @@
-//! Names to functions, globals and tables.
+//! Names to functions, memories, globals and tables.
 
-use selvedge_artifact::ids::{FuncIdx, TableIdx};
+use selvedge_artifact::ids::{FuncIdx, MemoryIdx, TableIdx};
 use selvedge_artifact::module::ExternIdx;
 use selvedge_artifact::types::ValType;
 
 use crate::error::Error;
+use crate::host::vmctx::{HeapRef, HeapRefMut};
 use crate::instance::record::Record;
 use crate::instance::{Instance, Member};
 use crate::value::{Func, References, Val};
+use crate::vm::memory::GuestMemory;
 
 impl Instance {
     /// The value of an exported global.
@@ -58,6 +60,32 @@ impl Instance {
         }
         record.set_global_raw(global, self.store.val_to_slot(value)?);
         Ok(())
+    }
+
+    /// The bytes of an exported memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownExport`], [`Error::ExportKind`]; [`Error::MemoryBorrowed`] if it is borrowed mutably.
+    pub fn memory(&self, name: &str) -> Result<HeapRef<'_>, Error> {
+        let borrow = self.exported_memory(name)?.borrow();
+        borrow.map(HeapRef).ok_or(Error::MemoryBorrowed)
+    }
+
+    /// The bytes of an exported memory, to be written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownExport`], [`Error::ExportKind`]; [`Error::MemoryBorrowed`] if it is borrowed.
+    pub fn memory_mut(&mut self, name: &str) -> Result<HeapRefMut<'_>, Error> {
+        let borrow = self.exported_memory(name)?.borrow_mut();
+        borrow.map(HeapRefMut).ok_or(Error::MemoryBorrowed)
+    }
+
+    fn exported_memory(&self, name: &str) -> Result<&GuestMemory, Error> {
+        let record = self.record(Member::MAIN)?;
+        let missing = Error::InvalidArgument("the module has no memory");
+        record.memory(record.exported_memory(name)?).ok_or(missing)
     }
 
     /// The elements of an exported table.
@@ -124,6 +152,13 @@ impl Record {
         match self.export(name)? {
             ExternIdx::Func(func) => Ok(func),
             item => Err(kind(self, name, "function", item)),
+        }
+    }
+
+    fn exported_memory(&self, name: &str) -> Result<MemoryIdx, Error> {
+        match self.export(name)? {
+            ExternIdx::Memory(memory) => Ok(memory),
+            item => Err(kind(self, name, "memory", item)),
         }
     }
 

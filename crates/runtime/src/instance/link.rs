@@ -39,7 +39,7 @@ impl Instance {
         let program = Program::new(module, none)?;
         let slot = self.region.take_slot(&program)?;
         let position = self.store.members.len();
-        let record = Record::new(self.store.ptr(), position, module, imports, slot);
+        let record = Record::new(self.store.ptr(), position, module, imports, slot)?;
         // From here on others may hold references to it, so it stays even if it fails.
         self.store.add_member(record.clone());
         record.initialize()?;
@@ -106,7 +106,10 @@ impl Instance {
                     let (owner, table) = owner.table_owner(table);
                     resolved.tables.push((owner.clone(), table));
                 }
-                ExternIdx::Memory(memory) => resolved.memories.push(owner.memory_owner_rc(memory)),
+                ExternIdx::Memory(memory) => {
+                    let (owner, memory) = owner.memory_owner(memory);
+                    resolved.memories.push((owner.clone(), memory));
+                }
                 ExternIdx::Global(global) => {
                     let (owner, global) = owner.global_owner(global);
                     resolved.globals.push((owner.clone(), global));

@@ -7,6 +7,7 @@ pub(crate) mod exports;
 pub(crate) mod handle;
 pub(crate) mod init;
 pub(crate) mod link;
+pub(crate) mod memory;
 pub(crate) mod record;
 pub(crate) mod store;
 pub(crate) mod table;
@@ -16,7 +17,7 @@ use std::cell::{Ref, RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
 
-use selvedge_artifact::ids::FuncIdx;
+use selvedge_artifact::ids::{FuncIdx, MemoryIdx};
 
 use crate::error::Error;
 use crate::host::vmctx::{HeapRef, HeapRefMut};
@@ -40,6 +41,9 @@ pub struct Instance {
     region: Region,
     needs_start: bool,
 }
+
+/// The memory that is meant where none is named.
+pub(crate) const MEMORY_0: MemoryIdx = MemoryIdx::new(0);
 
 /// A module linked into an instance.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -167,7 +171,7 @@ impl Instance {
     ///
     /// [`Error::InvalidArgument`] without a memory; [`Error::MemoryBorrowed`] if it is borrowed mutably.
     pub fn heap(&self) -> Result<HeapRef<'_>, Error> {
-        self.memory()?
+        self.memory0()?
             .borrow()
             .map(HeapRef)
             .ok_or(Error::MemoryBorrowed)
@@ -179,7 +183,7 @@ impl Instance {
     ///
     /// [`Error::InvalidArgument`] without a memory; [`Error::MemoryBorrowed`] if it is borrowed.
     pub fn heap_mut(&mut self) -> Result<HeapRefMut<'_>, Error> {
-        self.memory()?
+        self.memory0()?
             .borrow_mut()
             .map(HeapRefMut)
             .ok_or(Error::MemoryBorrowed)
@@ -192,18 +196,14 @@ impl Instance {
     /// [`Error::InvalidArgument`] without a memory; [`Error::LimitsExceeded`] if its maximum or the
     /// region's limit stands against it; [`Error::MemoryBorrowed`].
     pub fn grow_memory(&mut self, additional_pages: u32) -> Result<u32, Error> {
-        self.memory_owner()?.grow_memory_checked(additional_pages)
+        // What is missing is said first.
+        self.memory0()?;
+        self.main()?.grow_memory_checked(MEMORY_0, additional_pages)
     }
 
-    fn memory_owner(&self) -> Result<&Record, Error> {
-        self.main()?
-            .memory0()
-            .ok_or(Error::InvalidArgument("the module has no memory"))
-    }
-
-    fn memory(&self) -> Result<&GuestMemory, Error> {
+    fn memory0(&self) -> Result<&GuestMemory, Error> {
         let none = Error::InvalidArgument("the module has no memory");
-        self.memory_owner()?.own_memory().ok_or(none)
+        self.main()?.memory(MEMORY_0).ok_or(none)
     }
 
     /// Keeps a value with the instance for host functions to find; the former one of its type.

@@ -3,13 +3,12 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use selvedge_artifact::ids::{DataIdx, ElemIdx, FuncIdx, GlobalIdx, MemoryIdx, TableIdx};
 use selvedge_artifact::traps::TrapCode;
-use selvedge_artifact::types::{MAX_MEMORY32_PAGES, ValType, WASM_PAGE_LEN};
+use selvedge_artifact::types::ValType;
 use selvedge_artifact::vmfields::{
     ENTRY_FIRST_TYPE, ENTRY_FOREIGN, ENTRY_NULL, KIND_GUEST, VMCONTEXT_MAGIC, table_entry,
     vm_context_header,
@@ -19,6 +18,7 @@ use selvedge_artifact::vmoffsets::VMOffsets;
 use crate::arch;
 use crate::error::Error;
 use crate::instance::builtins::LibTrap;
+use crate::instance::memory::OwnMemory;
 use crate::instance::store::Store;
 use crate::instance::table::OwnTable;
 use crate::module::Module;
@@ -38,8 +38,8 @@ pub(crate) struct Resolved {
     pub(crate) funcs: Arc<Imports>,
     /// Owner and index there of each imported table.
     pub(crate) tables: Vec<(Rc<Record>, TableIdx)>,
-    /// Owners of the imported memories.
-    pub(crate) memories: Vec<Rc<Record>>,
+    /// Owner and index there of each imported memory.
+    pub(crate) memories: Vec<(Rc<Record>, MemoryIdx)>,
     /// Owner and index there of each imported global.
     pub(crate) globals: Vec<(Rc<Record>, GlobalIdx)>,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Record {
     module: Module,
     vmctx: usize,
     context: Context,
-    memory: Option<GuestMemory>,
+    memories: Vec<OwnMemory>,
     imports: Resolved,
     tables: Vec<OwnTable>,
     func_refs: RefCell<FuncRefs>,
@@ -77,15 +77,12 @@ impl Record {
         module: &Module,
         imports: Resolved,
         slot: Slot,
-    ) -> Rc<Self> {
+    ) -> Result<Rc<Self>, Error> {
         let info = module.info();
         let offsets = module.offsets();
         let context = views::context(&slot);
         let vmctx = slot.vmctx().expose_provenance();
-        let memory = info.owns_memory0().then(|| {
-            let len = info.memories[0].min * WASM_PAGE_LEN;
-            views::memory(&slot, len as usize)
-        });
+        let memories = OwnMemory::all(module, store.get().engine.tunables(), &slot, &context)?;
         let tables = (info.imported.tables as usize..info.tables.len())
             .map(|i| {
                 let index = TableIdx::new(i as u32);
@@ -102,7 +99,7 @@ impl Record {
             module: module.clone(),
             vmctx,
             context,
-            memory,
+            memories,
             imports,
             tables,
             func_refs: RefCell::default(),
@@ -111,7 +108,7 @@ impl Record {
             slot: RefCell::new(slot),
         });
         record.write_context();
-        record
+        Ok(record)
     }
 
     fn write_context(&self) {
@@ -134,19 +131,21 @@ impl Record {
             fields.limits,
             self.store().limits.as_ptr().expose_provenance(),
         );
-        write(fields.memory0_base, self.vmctx);
-        write(
-            fields.memory0_len,
-            self.memory.as_ref().map_or(0, GuestMemory::len),
-        );
+        if !self.module.info().owns_memory0() {
+            write(fields.memory0_base, self.vmctx);
+            write(fields.memory0_len, 0);
+        }
         write(fields.reserved, 0);
         self.context
             .write(VMOffsets::header(fields.magic), VMCONTEXT_MAGIC);
         let offsets = self.module.offsets();
-        for (i, owner) in self.imports.memories.iter().enumerate() {
-            let definition = owner
-                .vmctx
-                .wrapping_add_signed(VMOffsets::header(fields.memory0_base) as isize);
+        for (i, (owner, memory)) in self.imports.memories.iter().enumerate() {
+            let offset = owner
+                .module
+                .offsets()
+                .memory(*memory)
+                .expect("the owner defines it");
+            let definition = owner.vmctx.wrapping_add_signed(offset as isize);
             self.context.write(
                 offsets.imported_memory(MemoryIdx::new(i as u32)),
                 definition as u64,
@@ -199,26 +198,37 @@ impl Record {
         &self.context
     }
 
-    /// Memory 0, if it is the module's own.
-    pub(crate) fn own_memory(&self) -> Option<&GuestMemory> {
-        self.memory.as_ref()
+    /// The memories that the module defines.
+    pub(crate) fn own_memories(&self) -> &[OwnMemory] {
+        &self.memories
     }
 
-    /// Whether the host holds a slice of the module's own memory.
+    /// Whether the host holds a slice of one of the module's own memories.
     pub(crate) fn memory_is_borrowed(&self) -> bool {
-        self.memory.as_ref().is_some_and(GuestMemory::is_borrowed)
+        self.memories.iter().any(|m| m.view().is_borrowed())
     }
 
-    /// The record that owns memory 0 of this module.
-    pub(crate) fn memory0(&self) -> Option<&Record> {
-        self.memory_owner(MemoryIdx::new(0))
-    }
-
-    /// The record that owns a memory.
-    pub(crate) fn memory_owner(&self, memory: MemoryIdx) -> Option<&Record> {
+    /// A memory and the record that defines it.
+    fn find_memory(&self, memory: MemoryIdx) -> Option<(&Record, &OwnMemory)> {
         match self.imports.memories.get(memory.index()) {
-            Some(owner) => Some(owner),
-            None => self.memory.is_some().then_some(self),
+            Some((owner, memory)) => owner.find_memory(*memory),
+            None => {
+                let own = memory.index() - self.imports.memories.len();
+                Some((self, self.memories.get(own)?))
+            }
+        }
+    }
+
+    /// A memory, wherever it is defined.
+    pub(crate) fn memory(&self, memory: MemoryIdx) -> Option<&GuestMemory> {
+        self.find_memory(memory).map(|(_, memory)| memory.view())
+    }
+
+    /// Owner of a memory and its index there.
+    pub(crate) fn memory_owner(self: &Rc<Self>, memory: MemoryIdx) -> (&Rc<Record>, MemoryIdx) {
+        match self.imports.memories.get(memory.index()) {
+            Some((owner, memory)) => owner.memory_owner(*memory),
+            None => (self, memory),
         }
     }
 
@@ -228,45 +238,33 @@ impl Record {
         memory: MemoryIdx,
         f: impl FnOnce(&mut [u8]) -> Result<R, TrapCode>,
     ) -> Result<R, LibTrap> {
-        let memory = self.memory_owner(memory).and_then(Record::own_memory);
-        let mut bytes = memory
+        let mut bytes = self
+            .memory(memory)
             .and_then(GuestMemory::borrow_mut)
             .ok_or(TrapCode::HeapOutOfBounds)?;
         Ok(f(bytes.bytes_mut())?)
     }
 
-    /// Grows the module's own memory by pages; the former count, or `None` if a limit or a borrow
-    /// stands against it.
-    pub(crate) fn grow_memory(&self, delta: u64) -> Option<u64> {
-        let memory = self
-            .memory
-            .as_ref()
-            .filter(|memory| !memory.is_borrowed())?;
-        let old_pages = memory.len() as u64 / WASM_PAGE_LEN;
-        let ty = self.module.info().memories.first()?;
-        let new_pages = old_pages.checked_add(delta)?;
-        let max = ty.max.unwrap_or(MAX_MEMORY32_PAGES).min(MAX_MEMORY32_PAGES);
-        if new_pages > max {
-            return None;
-        }
-        let new_len = new_pages * WASM_PAGE_LEN;
-        let mut slot = self.slot.borrow_mut();
-        if delta > 0 && new_len > slot.limits().memory_len {
-            return None;
-        }
-        views::grow(memory, &mut slot, new_len as usize).ok()?;
-        let len = VMOffsets::header(vm_context_header::OFFSETS.memory0_len);
-        self.context.write(len, new_len);
-        Some(old_pages)
+    /// Pages of a memory.
+    pub(crate) fn memory_pages(&self, memory: MemoryIdx) -> u64 {
+        self.find_memory(memory)
+            .map_or(0, |(_, memory)| memory.pages())
     }
 
-    /// Grows the module's own memory for the host.
-    pub(crate) fn grow_memory_checked(&self, delta: u32) -> Result<u32, Error> {
-        if self.memory_is_borrowed() {
+    /// Grows a memory by pages; the former count, or `None` if a limit or a borrow stands against it.
+    pub(crate) fn grow_memory(&self, memory: MemoryIdx, delta: u64) -> Option<u64> {
+        let (owner, memory) = self.find_memory(memory)?;
+        let limit = self.store().region_limits.memory_len;
+        memory.grow(&owner.context, &owner.slot, delta, limit)
+    }
+
+    /// Grows a memory for the host.
+    pub(crate) fn grow_memory_checked(&self, memory: MemoryIdx, delta: u32) -> Result<u32, Error> {
+        if self.memory(memory).is_some_and(GuestMemory::is_borrowed) {
             return Err(Error::MemoryBorrowed);
         }
         let old = self
-            .grow_memory(delta.into())
+            .grow_memory(memory, delta.into())
             .ok_or(Error::LimitsExceeded {
                 what: "more pages of memory",
                 needed: delta.into(),
@@ -328,29 +326,6 @@ impl Record {
             .offsets()
             .global(global)
             .expect("a global that is not imported is defined")
-    }
-
-    /// Pages of a memory.
-    pub(crate) fn memory_pages(&self, memory: MemoryIdx) -> u64 {
-        let memory = self.memory_owner(memory).and_then(Record::own_memory);
-        memory.map_or(0, |memory| memory.len() as u64 / WASM_PAGE_LEN)
-    }
-
-    /// The record that owns a memory, to be kept.
-    pub(crate) fn memory_owner_rc(self: &Rc<Self>, memory: MemoryIdx) -> Rc<Self> {
-        self.imports
-            .memories
-            .get(memory.index())
-            .unwrap_or(self)
-            .clone()
-    }
-
-    /// Addresses that an access to the module's own memory may hit, guard included.
-    pub(crate) fn memory_range(&self) -> Option<Range<usize>> {
-        self.memory.as_ref()?;
-        let tunables = self.store().engine.tunables();
-        let len = tunables.memory_reservation_len + tunables.memory_guard_len;
-        Some(self.slot.borrow().memory_range(len))
     }
 
     /// The imported function with this host environment.

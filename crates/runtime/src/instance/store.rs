@@ -129,9 +129,9 @@ impl Store {
 
     /// Adds a module's record; records never leave.
     pub(crate) fn add_member(&mut self, record: Rc<Record>) {
-        if let Some(range) = record.memory_range() {
-            self.memories.push(range);
-        }
+        let memories = record.own_memories().iter();
+        self.memories
+            .extend(memories.map(|memory| memory.range(self.engine.tunables())));
         self.members.push(record);
     }
 

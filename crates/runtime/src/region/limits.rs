@@ -7,7 +7,7 @@ use crate::region::layout::round_up_to_page;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes that memory 0 may have. Default: 4 GiB, all that a 32-bit memory can have.
+    /// Bytes that one memory may have. Default: 4 GiB, all that a 32-bit memory can have.
     pub memory_len: u64,
     /// Bytes of the guest's stack, rounded up to a page. Default: 1 MiB.
     pub stack_len: usize,

@@ -3,7 +3,6 @@
 //! A slot that last ran the same module keeps its mappings. What a guest wrote to its memory is
 //! dropped page by page by the kernel (`madvise`), which brings the image back.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use selvedge_artifact::types::WASM_PAGE_LEN;
@@ -85,17 +84,6 @@ impl Slot {
         self.region.layout.context_len()
     }
 
-    /// Addresses that an access to memory 0 may hit, guard included.
-    pub(crate) fn memory_range(&self, reserved_len: u64) -> Range<usize> {
-        let base = self.vmctx().addr();
-        base..base + reserved_len as usize
-    }
-
-    /// The limits of the slot's region.
-    pub(crate) fn limits(&self) -> &crate::region::limits::Limits {
-        self.region.limits()
-    }
-
     /// Makes the slot ready: rights of the context, image of memory 0. The context's contents are
     /// left to the instance, and are zero or what the same module's last instance left.
     pub(crate) fn prepare(&mut self, program: &Program) -> Result<(), Error> {
@@ -129,8 +117,8 @@ impl Slot {
                 knob: "context_len",
             });
         }
-        if info.owns_memory0() {
-            let needed = info.memories[0].min * WASM_PAGE_LEN;
+        for memory in &info.memories[info.imported.memories as usize..] {
+            let needed = memory.min.saturating_mul(WASM_PAGE_LEN);
             if needed > limits.memory_len {
                 return Err(Error::LimitsExceeded {
                     what: "bytes of memory",

@@ -1,4 +1,4 @@
-//! The bytes of memory 0 as the host may touch them.
+//! The bytes of a memory as the host may touch them.
 //!
 //! Rules: the host gets a slice only while no guest of the store runs; a slice is borrowed by a
 //! counter, so that a host function that holds one can't have the memory grown, a second writable
@@ -7,7 +7,7 @@
 
 use core::cell::Cell;
 
-/// Memory 0 of an instance, where it lies in its slot.
+/// A memory of an instance, where it lies.
 #[derive(Debug)]
 pub(crate) struct GuestMemory {
     base: *mut u8,
@@ -29,6 +29,11 @@ impl GuestMemory {
             len: Cell::new(len),
             borrows: Cell::new(0),
         }
+    }
+
+    /// Address of byte 0.
+    pub(crate) fn addr(&self) -> usize {
+        self.base.expose_provenance()
     }
 
     /// Accessible bytes.

@@ -8,6 +8,7 @@ pub(crate) mod backtrace;
 pub(crate) mod callee;
 pub(crate) mod context;
 pub(crate) mod enter;
+pub(crate) mod far_memory;
 pub(crate) mod host_entry;
 pub(crate) mod libcalls;
 pub(crate) mod limits;

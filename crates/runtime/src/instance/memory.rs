@@ -1,0 +1,143 @@
+//! A memory defined by a module of an instance: where it lies, how it grows.
+//!
+//! Memory 0 lies in the slot, with `vmctx` as its base. Others have a reservation of their own, which
+//! is made when the module is instantiated and given back when the instance is dropped: the slow
+//! path, for modules that ask for several memories.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use selvedge_artifact::ids::MemoryIdx;
+use selvedge_artifact::module::ModuleInfo;
+use selvedge_artifact::tunables::Tunables;
+use selvedge_artifact::types::{MAX_MEMORY32_PAGES, MemoryType, WASM_PAGE_LEN};
+use selvedge_artifact::vmfields::vm_memory_definition;
+
+use crate::error::Error;
+use crate::module::Module;
+use crate::region::slot::Slot;
+use crate::vm::context::Context;
+use crate::vm::far_memory::FarMemory;
+use crate::vm::memory::GuestMemory;
+use crate::vm::views;
+
+/// A memory of a record.
+#[derive(Debug)]
+pub(crate) struct OwnMemory {
+    ty: MemoryType,
+    /// Offset of its `VMMemoryDefinition` in the context.
+    definition: i32,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// In the slot, from `vmctx` on.
+    Slot(GuestMemory),
+    /// Elsewhere.
+    Far(FarMemory),
+}
+
+impl OwnMemory {
+    /// Makes all memories that a module defines and publishes them. The slot has mapped memory 0.
+    pub(crate) fn all(
+        module: &Module,
+        tunables: &Tunables,
+        slot: &Slot,
+        context: &Context,
+    ) -> Result<Vec<Self>, Error> {
+        let info = module.info();
+        let defined = info.imported.memories as usize..info.memories.len();
+        defined
+            .map(|i| {
+                let index = MemoryIdx::new(i as u32);
+                let ty = info.memories[i];
+                let len = ty.min.saturating_mul(WASM_PAGE_LEN) as usize;
+                let memory = Self {
+                    ty,
+                    definition: module
+                        .offsets()
+                        .memory(index)
+                        .expect("defined memories have a definition"),
+                    place: if lies_in_slot(info, index) {
+                        Place::Slot(views::memory(slot, len))
+                    } else {
+                        let mapped = FarMemory::reserve(reserved_len(tunables), len);
+                        Place::Far(mapped.map_err(Error::system("map a memory of the instance"))?)
+                    },
+                };
+                memory.publish(context);
+                Ok(memory)
+            })
+            .collect()
+    }
+
+    /// Writes the memory's definition where generated code reads it.
+    fn publish(&self, context: &Context) {
+        let fields = vm_memory_definition::OFFSETS;
+        let view = self.view();
+        context.write(self.definition + fields.base as i32, view.addr() as u64);
+        context.write(self.definition + fields.len as i32, view.len() as u64);
+    }
+
+    /// Its bytes as the host may touch them.
+    pub(crate) fn view(&self) -> &GuestMemory {
+        match &self.place {
+            Place::Slot(view) => view,
+            Place::Far(memory) => memory.view(),
+        }
+    }
+
+    /// Count of pages.
+    pub(crate) fn pages(&self) -> u64 {
+        self.view().len() as u64 / WASM_PAGE_LEN
+    }
+
+    /// Addresses that an access to the memory may hit, guard included.
+    pub(crate) fn range(&self, tunables: &Tunables) -> Range<usize> {
+        let base = self.view().addr();
+        base..base + reserved_len(tunables)
+    }
+
+    /// Grows the memory by pages; the former count, or `None` if its maximum, the limit in bytes or a
+    /// borrow stands against it.
+    pub(crate) fn grow(
+        &self,
+        context: &Context,
+        slot: &RefCell<Slot>,
+        delta: u64,
+        limit: u64,
+    ) -> Option<u64> {
+        if self.view().is_borrowed() {
+            return None;
+        }
+        let old_pages = self.pages();
+        let new_pages = old_pages.checked_add(delta)?;
+        let max = self.ty.max.unwrap_or(MAX_MEMORY32_PAGES);
+        if new_pages > max.min(MAX_MEMORY32_PAGES) {
+            return None;
+        }
+        let new_len = new_pages * WASM_PAGE_LEN;
+        if delta > 0 && new_len > limit {
+            return None;
+        }
+        let grown = match &self.place {
+            Place::Slot(view) => views::grow(view, &mut slot.borrow_mut(), new_len as usize),
+            Place::Far(memory) => memory.grow(new_len as usize),
+        };
+        grown.ok()?;
+        self.publish(context);
+        Some(old_pages)
+    }
+}
+
+/// Whether a memory is the one that lies in the slot.
+fn lies_in_slot(info: &ModuleInfo, memory: MemoryIdx) -> bool {
+    memory.index() == 0 && info.owns_memory0()
+}
+
+/// Bytes from a memory's base to the end of its guard. Address spaces are 64 bits wide, and the engine
+/// was made with tunables whose sum fits.
+fn reserved_len(tunables: &Tunables) -> usize {
+    (tunables.memory_reservation_len + tunables.memory_guard_len) as usize
+}
