@@ -57,7 +57,7 @@ macro_rules! with_vm_structs {
                 memory0_len: u64,
                 /// Room for the epoch pointer of a later format version.
                 reserved: u64,
-                /// [`VMCONTEXT_MAGIC`](selvedge_artifact::vmfields::VMCONTEXT_MAGIC).
+                /// `VMCONTEXT_MAGIC`, which tells a context of this format from anything else.
                 magic: u64,
             }
             /// Per-instance state of the guest's thread of control, shared by all modules linked
