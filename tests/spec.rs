@@ -22,7 +22,9 @@ const VECTORS: &[&str] = &["simd", "relaxed-simd"];
 /// Proposals that are part of what is built.
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
+    Proposal::CustomPageSizes,
     Proposal::ExtendedConst,
+    Proposal::Memory64,
     Proposal::MultiMemory,
     Proposal::MultiValue,
     Proposal::MutableGlobal,

@@ -60,10 +60,7 @@ fn text_with_mistakes_is_refused_with_the_place() {
 fn features_that_are_not_built_are_named_with_their_offset() {
     let host = Host::new();
     let cases = [
-        ("(module (memory i64 1))", "memory64"),
-        ("(module (memory 1) (memory 1))", "multi-memory"),
         ("(module (memory 1 1 shared))", "threads"),
-        ("(module (func $f (return_call $f)))", "tail-call"),
         ("(module (tag))", "exceptions"),
         ("(module (type (struct)))", "gc"),
     ];

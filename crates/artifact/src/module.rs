@@ -9,7 +9,7 @@ use crate::contract::ids::{
     DefinedFuncIdx, FuncIdx, GlobalIdx, MemoryIdx, SigIdx, TableIdx, TypeIdx,
 };
 use crate::contract::types::{
-    AbiSig, ExternType, FuncType, GlobalType, MemoryType, TableType, ValType,
+    AbiSig, ExternType, FuncType, GlobalType, MemoryType, TableType, ValType, WASM_PAGE_LEN,
 };
 use crate::error::Error;
 use crate::image::MemoryImage;
@@ -261,12 +261,13 @@ impl ModuleInfo {
         FuncIdx::new(func.as_u32() + self.imported.funcs)
     }
 
-    /// Whether memory 0 exists and is this module's own, so that `vmctx` is its base.
+    /// Whether memory 0 exists, is this module's own and lies in its slot, so that `vmctx` is its base.
+    /// A memory that reservation and guard cannot bound lies elsewhere.
     pub fn owns_memory0(&self) -> bool {
-        self.imported.memories == 0 && !self.memories.is_empty()
+        self.imported.memories == 0 && self.memories.first().is_some_and(MemoryType::is_guarded)
     }
 
-    /// The memories that this module defines and that do not lie in its slot: all but memory 0.
+    /// The memories that this module defines and that do not lie in its slot.
     pub fn far_memories(&self) -> &[MemoryType] {
         let near = self.imported.memories as usize + usize::from(self.owns_memory0());
         self.memories.get(near..).unwrap_or_default()
@@ -325,6 +326,10 @@ impl ModuleInfo {
             && self.funcs.len() == counts.funcs as usize + self.code.len()
             && self.tables.len() == counts.tables as usize + self.table_inits.len()
             && self.memories.len() >= counts.memories as usize
+            && self
+                .memories
+                .iter()
+                .all(|m| m.page_len_log2 <= MAX_PAGE_LEN_LOG2)
             && self.globals.len() == counts.globals as usize + self.global_inits.len()
             && self.imports.iter().all(|i| item_ok(i.item))
             && self.exports.iter().all(|e| item_ok(e.item))
@@ -414,6 +419,9 @@ impl ModuleInfo {
         depth == 1
     }
 }
+
+/// log2 of the longest page that a memory may have.
+const MAX_PAGE_LEN_LOG2: u8 = WASM_PAGE_LEN.trailing_zeros() as u8;
 
 /// Lengths in bytes of the sections that a [`ModuleInfo`] points into.
 #[derive(Clone, Copy, Debug, Default)]

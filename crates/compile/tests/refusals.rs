@@ -42,8 +42,7 @@ fn features_that_are_not_built_are_named_with_their_place() {
         "gc",
         &[0xfb, 0x1c],
     );
-    assert_refused("(module (memory i64 1))", "memory64", &[4, 1]);
-    assert_refused("(module (table i64 1 funcref))", "memory64", &[]);
+    assert_refused("(module (memory i64 1 2 shared))", "threads", &[7, 1, 2]);
     assert_refused("(module (type (struct (field i32))))", "gc", &[]);
     assert_refused("(module (type (array i32)))", "gc", &[]);
     assert_refused("(module (tag))", "exceptions", &[]);

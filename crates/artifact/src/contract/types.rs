@@ -160,19 +160,66 @@ impl AbiSig {
 /// Bytes of one slot of an argument array; wide enough for a 128-bit vector.
 pub const ARRAY_SLOT_LEN: u32 = 16;
 
-/// The type of a memory. Units are Wasm pages of 64 KiB.
+/// The type of a memory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct MemoryType {
     /// Pages at the start.
     pub min: u64,
     /// Pages at most; `None` where the module sets no bound.
     pub max: Option<u64>,
+    /// Whether addresses are 64 bits wide instead of 32.
+    pub is_64: bool,
+    /// log2 of the bytes of a page: 16 unless the module says otherwise.
+    pub page_len_log2: u8,
+}
+
+impl MemoryType {
+    /// A memory with 32-bit addresses and pages of 64 KiB.
+    pub const fn new(min: u64, max: Option<u64>) -> Self {
+        Self {
+            min,
+            max,
+            is_64: false,
+            page_len_log2: WASM_PAGE_LEN.trailing_zeros() as u8,
+        }
+    }
+
+    /// Bytes of a page.
+    pub const fn page_len(&self) -> u64 {
+        1 << self.page_len_log2
+    }
+
+    /// Bytes at the start; saturates where no memory could be so long.
+    pub const fn min_len(&self) -> u64 {
+        self.min.saturating_mul(self.page_len())
+    }
+
+    /// Bytes at most, as far as the module and the width of addresses say; saturates.
+    pub const fn max_len(&self) -> u64 {
+        let reach = if self.is_64 {
+            u64::MAX
+        } else if self.page_len_log2 == 0 {
+            // The count of pages must fit what `memory.size` returns.
+            u32::MAX as u64
+        } else {
+            1 << 32
+        };
+        let max = match self.max {
+            Some(max) => max.saturating_mul(self.page_len()),
+            None => u64::MAX,
+        };
+        if max < reach { max } else { reach }
+    }
+
+    /// Whether a reservation and a guard can do the work of bounds checks: addresses must not reach
+    /// beyond them, and the length must be of whole pages of the host.
+    pub const fn is_guarded(&self) -> bool {
+        !self.is_64 && self.page_len() == WASM_PAGE_LEN
+    }
 }
 
 /// Bytes of a Wasm page.
 pub const WASM_PAGE_LEN: u64 = 65536;
-/// Pages that a 32-bit memory can have.
-pub const MAX_MEMORY32_PAGES: u64 = 65536;
 
 /// The type of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -183,6 +230,8 @@ pub struct TableType {
     pub min: u64,
     /// Elements at most; `None` where the module sets no bound.
     pub max: Option<u64>,
+    /// Whether indices are 64 bits wide instead of 32.
+    pub is_64: bool,
 }
 
 /// The type of a global.
@@ -229,14 +278,19 @@ impl fmt::Display for ExternType {
         match self {
             Self::Func(ty) => write!(f, "function {ty}"),
             Self::Table(ty) => {
-                write!(f, "table of {} with {} to ", ty.elem, ty.min)?;
+                let width = if ty.is_64 { "64-bit " } else { "" };
+                write!(f, "{width}table of {} with {} to ", ty.elem, ty.min)?;
                 max(f, ty.max)?;
                 f.write_str(" elements")
             }
             Self::Memory(ty) => {
-                write!(f, "memory of {} to ", ty.min)?;
+                let width = if ty.is_64 { "64-bit " } else { "" };
+                write!(f, "{width}memory of {} to ", ty.min)?;
                 max(f, ty.max)?;
-                f.write_str(" pages")
+                match ty.page_len() {
+                    WASM_PAGE_LEN => f.write_str(" pages"),
+                    len => write!(f, " pages of length {len}"),
+                }
             }
             Self::Global(ty) => {
                 write!(
@@ -278,6 +332,34 @@ mod tests {
         assert!(!FuncType::new([], v128).abi().fits_registers());
         let sig = FuncType::new(v128, v128).abi();
         assert_eq!((sig.array_slots(), sig.params[0].is_int()), (1, false));
+    }
+
+    #[test]
+    fn lengths_of_memories_stay_within_what_addresses_reach() {
+        let usual = MemoryType::new(1, None);
+        assert_eq!((usual.min_len(), usual.max_len()), (65536, 1 << 32));
+        assert!(usual.is_guarded());
+        let bytes = MemoryType {
+            page_len_log2: 0,
+            ..usual
+        };
+        assert_eq!((bytes.min_len(), bytes.max_len()), (1, u32::MAX.into()));
+        assert!(!bytes.is_guarded());
+        let wide = MemoryType {
+            is_64: true,
+            max: Some(1 << 48),
+            ..usual
+        };
+        assert_eq!(wide.max_len(), u64::MAX);
+        assert!(!wide.is_guarded());
+        assert_eq!(
+            ExternType::Memory(wide).to_string(),
+            "64-bit memory of 1 to 281474976710656 pages"
+        );
+        assert_eq!(
+            ExternType::Memory(bytes).to_string(),
+            "memory of 1 to any pages of length 1"
+        );
     }
 
     #[test]

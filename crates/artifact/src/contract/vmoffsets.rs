@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The fixed header stands right below memory 0, so that its fields have the same short offsets in
-//! every module. Memory 0, if it is the module's own, has its definition in there; the part named
+//! every module. Memory 0, if it lies in the slot, has its definition in there; the part named
 //! memories holds those of all others that the module defines. All offsets are negative, given as `i32` for use in addressing modes.
 
 use super::ids::{GlobalIdx, MemoryIdx, TableIdx};
@@ -187,6 +187,7 @@ mod tests {
                     elem: ValType::FuncRef,
                     min: 0,
                     max,
+                    is_64: false,
                 })
                 .collect(),
             globals: (0..globals)
@@ -228,7 +229,7 @@ mod tests {
     #[test]
     fn memories_beyond_the_first_own_one_have_definitions_in_line() {
         let mut info = module(&[Some(4)], 0);
-        info.memories = vec![MemoryType { min: 1, max: None }; 3];
+        info.memories = vec![MemoryType::new(1, None); 3];
         let at = |offsets: &VMOffsets, i| offsets.memory(MemoryIdx::new(i));
         let own = VMOffsets::new(&info).unwrap();
         let header = VMOffsets::header(vm_context_header::OFFSETS.memory0_base);

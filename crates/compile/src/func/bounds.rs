@@ -1,8 +1,8 @@
 //! Where a memory access goes, and when it needs a check.
 //!
 //! A 32-bit index reaches at most 4 GiB beyond the base. As long as that, the constant offset and the
-//! access itself stay within reservation and guard, the hardware does the check. Other accesses
-//! compare with the length first, and the address they use is null where the comparison fails,
+//! access itself stay within reservation and guard, the hardware does the check. Other accesses, and
+//! all to memories with 64-bit addresses or pages of another length, compare with the length first, and the address they use is null where the comparison fails,
 //! so that a mispredicted branch reads nothing.
 
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -33,11 +33,12 @@ impl Translation<'_, '_> {
             ));
         };
         let memory = MemoryIdx::new(memory);
-        let index = self.pop_index();
+        let ty = self.env.info.memories[memory.index()];
+        let index = self.pop_index_of(ty.is_64);
         let base = self.memory_base(memory);
         let flags = heap_flags(self.b.func);
         match i32::try_from(arg.offset) {
-            Ok(constant) if self.guarded(arg.offset, len) => {
+            Ok(constant) if ty.is_guarded() && self.guarded(arg.offset, len) => {
                 let base = self.b.ins().iadd(base, index);
                 Ok(Place {
                     base,
@@ -76,15 +77,20 @@ impl Translation<'_, '_> {
         constant: u64,
         len: u32,
     ) -> Value {
-        // Index and constant are below 2^32, so no sum here wraps.
+        // An access is inside if its index is not beyond the last that is. That one is found by a
+        // difference, which cannot wrap once the memory is known to be as long as the access.
+        let size = constant.saturating_add(len.into());
         let memory_len = self.memory_len(memory);
-        let start = self.add_const(index, constant);
-        let end = self.add_const(start, len.into());
-        let outside = self
-            .b
-            .ins()
-            .icmp(IntCC::UnsignedGreaterThan, end, memory_len);
+        let size_value = self.b.ins().iconst(types::I64, size.cast_signed());
+        let last = self.b.ins().isub(memory_len, size_value);
+        let beyond = IntCC::UnsignedGreaterThan;
+        let mut outside = self.b.ins().icmp(beyond, index, last);
+        if size > self.env.info.memories[memory.index()].min_len() {
+            let short = self.b.ins().icmp(beyond, size_value, memory_len);
+            outside = self.b.ins().bor(outside, short);
+        }
         self.trap_if(outside, TrapCode::HeapOutOfBounds);
+        let start = self.add_const(index, constant);
         let addr = self.b.ins().iadd(base, start);
         let null = self.b.ins().iconst(POINTER, 0);
         self.b.ins().select_spectre_guard(outside, null, addr)

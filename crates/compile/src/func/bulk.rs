@@ -9,28 +9,31 @@ impl Translation<'_, '_> {
     pub(super) fn bulk(&mut self, op: &Operator<'_>) -> bool {
         match *op {
             Operator::MemoryGrow { mem } => {
-                let delta = self.pop_index();
+                let is_64 = self.memory_is_64(mem);
+                let delta = self.pop_index_of(is_64);
                 let memory = self.u32_const(mem);
-                let former = self.call_for_i32(Builtin::MemoryGrow, &[memory, delta]);
+                let former = self.call_for_count(Builtin::MemoryGrow, &[memory, delta], is_64);
                 self.push(former);
             }
             Operator::MemoryCopy { dst_mem, src_mem } => {
-                let len = self.pop_index();
-                let src = self.pop_index();
-                let dst = self.pop_index();
+                let (to_64, from_64) = (self.memory_is_64(dst_mem), self.memory_is_64(src_mem));
+                let len = self.pop_index_of(to_64 && from_64);
+                let src = self.pop_index_of(from_64);
+                let dst = self.pop_index_of(to_64);
                 let memories = self.pair(dst_mem, src_mem);
                 self.call_builtin(Builtin::MemoryCopy, &[memories, dst, src, len]);
             }
             Operator::MemoryFill { mem } => {
-                let len = self.pop_index();
+                let is_64 = self.memory_is_64(mem);
+                let len = self.pop_index_of(is_64);
                 let value = self.pop();
-                let dst = self.pop_index();
+                let dst = self.pop_index_of(is_64);
                 let memory = self.u32_const(mem);
                 self.call_builtin(Builtin::MemoryFill, &[memory, dst, value, len]);
             }
             Operator::MemoryInit { data_index, mem } => {
                 let (src, len) = self.pop2();
-                let dst = self.pop_index();
+                let dst = self.pop_index_of(self.memory_is_64(mem));
                 let memory_data = self.pair(mem, data_index);
                 self.call_builtin(Builtin::MemoryInit, &[memory_data, dst, src, len]);
             }
@@ -41,5 +44,9 @@ impl Translation<'_, '_> {
             _ => return false,
         }
         true
+    }
+
+    fn memory_is_64(&self, memory: u32) -> bool {
+        self.env.info.memories[memory as usize].is_64
     }
 }

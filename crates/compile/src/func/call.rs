@@ -120,7 +120,7 @@ impl Translation<'_, '_> {
     }
 
     fn call_indirect(&mut self, caller: Caller, ty: TypeIdx, table: TableIdx) {
-        let index = self.pop();
+        let index = self.pop_index_of(self.env.info.tables[table.index()].is_64);
         let ty = self.canonical(ty);
         // The load through what is found in a table may not move: only the builtin makes sure that
         // there is something.
@@ -182,12 +182,11 @@ impl Translation<'_, '_> {
     fn table_entry(&mut self, table: TableIdx, definition: i32, index: Value) -> Value {
         let ty = self.env.info.tables[table.index()];
         let len = if ty.max == Some(ty.min) {
-            self.b.ins().iconst(types::I32, ty.min.cast_signed())
+            self.b.ins().iconst(types::I64, ty.min.cast_signed())
         } else {
-            self.table_len(definition)
+            self.table_len(definition, true)
         };
         let inside = self.b.ins().icmp(IntCC::UnsignedLessThan, index, len);
-        let index = self.b.ins().uextend(types::I64, index);
         let magic = VMOffsets::header(vm_context_header::OFFSETS.magic);
         let flags = Region::Tables.trusted(self.b.func);
         match self.env.offsets.inline_table(table) {
@@ -213,16 +212,17 @@ impl Translation<'_, '_> {
         }
     }
 
-    /// The elements of an own table. Indices are 32 bits wide, so the low half tells.
-    pub(super) fn table_len(&mut self, definition: i32) -> Value {
+    /// The elements of an own table, as an `i64` or, which is as good where indices are 32 bits
+    /// wide, the low half of it.
+    pub(super) fn table_len(&mut self, definition: i32, is_64: bool) -> Value {
+        let ty = if is_64 { types::I64 } else { types::I32 };
         let flags = Region::Context.trusted(self.b.func);
         let offset = definition + vm_table_definition::OFFSETS.len.cast_signed();
-        self.b.ins().load(types::I32, flags, self.vmctx, offset)
+        self.b.ins().load(ty, flags, self.vmctx, offset)
     }
 
     /// The `VMFuncRef` behind a table element of that type; does not return if there is none.
     fn indirect_callee(&mut self, ty: TypeIdx, table: TableIdx, index: Value) -> Value {
-        let index = self.b.ins().uextend(types::I64, index);
         let table_type = self.pair(table.as_u32(), ty.as_u32());
         let call = self.call_builtin(Builtin::IndirectCallee, &[table_type, index]);
         self.b.inst_results(call)[0]

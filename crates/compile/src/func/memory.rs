@@ -9,9 +9,6 @@ use wasmparser::{MemArg, Operator};
 use super::Translation;
 use crate::error::Error;
 
-/// log2 of the bytes of a Wasm page.
-const PAGE_SHIFT: i64 = 16;
-
 /// How much of a value an access moves, and how a load fills the rest.
 #[derive(Clone, Copy)]
 enum Width {
@@ -66,9 +63,13 @@ impl Translation<'_, '_> {
             }
             O::I64Store32 { memarg } => self.store(memarg, Width::Unsigned32, offset)?,
             O::MemorySize { mem } => {
+                let ty = self.env.info.memories[*mem as usize];
                 let len = self.memory_len(MemoryIdx::new(*mem));
-                let pages = self.b.ins().ushr_imm_u(len, PAGE_SHIFT);
-                let pages = self.b.ins().ireduce(I32, pages);
+                let pages = self.b.ins().ushr_imm_u(len, i64::from(ty.page_len_log2));
+                let pages = match ty.is_64 {
+                    true => pages,
+                    false => self.b.ins().ireduce(I32, pages),
+                };
                 self.push(pages);
             }
             _ => return Ok(false),

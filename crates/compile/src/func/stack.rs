@@ -94,6 +94,11 @@ impl<'m> Translation<'_, 'm> {
         (self.pop(), second)
     }
 
+    /// Pops an index, an address or a count, whose type in Wasm is `i64` or `i32`, as 64 bits.
+    pub(super) fn pop_index_of(&mut self, is_64: bool) -> Value {
+        if is_64 { self.pop() } else { self.pop_index() }
+    }
+
     /// Pops an `i32` that is an index, an address or a count, as 64 bits.
     pub(super) fn pop_index(&mut self) -> Value {
         let index = self.pop_condition();

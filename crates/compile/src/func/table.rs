@@ -14,17 +14,18 @@ impl Translation<'_, '_> {
     pub(super) fn table(&mut self, op: &Operator<'_>) -> bool {
         match *op {
             Operator::TableSize { table } => {
+                let is_64 = self.table_is_64(table);
                 let len = match self.env.offsets.table(TableIdx::new(table)) {
-                    Some(definition) => self.table_len(definition),
+                    Some(definition) => self.table_len(definition, is_64),
                     None => {
                         let table = self.u32_const(table);
-                        self.call_for_i32(Builtin::TableSize, &[table])
+                        self.call_for_count(Builtin::TableSize, &[table], is_64)
                     }
                 };
                 self.push(len);
             }
             Operator::TableGet { table } => {
-                let index = self.pop_index();
+                let index = self.pop_index_of(self.table_is_64(table));
                 let table = self.u32_const(table);
                 let call = self.call_builtin(Builtin::TableGet, &[table, index]);
                 let value = self.b.inst_results(call)[0];
@@ -32,21 +33,24 @@ impl Translation<'_, '_> {
             }
             Operator::TableSet { table } => {
                 let value = self.pop();
-                let index = self.pop_index();
+                let index = self.pop_index_of(self.table_is_64(table));
                 let table = self.u32_const(table);
                 self.call_builtin(Builtin::TableSet, &[table, index, value]);
             }
             Operator::TableGrow { table } => {
-                let delta = self.pop_index();
+                let is_64 = self.table_is_64(table);
+                let delta = self.pop_index_of(is_64);
                 let init = self.pop();
                 let table = self.u32_const(table);
-                let former = self.call_for_i32(Builtin::TableGrow, &[table, delta, init]);
+                let args = [table, delta, init];
+                let former = self.call_for_count(Builtin::TableGrow, &args, is_64);
                 self.push(former);
             }
             Operator::TableFill { table } => {
-                let len = self.pop_index();
+                let is_64 = self.table_is_64(table);
+                let len = self.pop_index_of(is_64);
                 let value = self.pop();
-                let dst = self.pop_index();
+                let dst = self.pop_index_of(is_64);
                 let table = self.u32_const(table);
                 self.call_builtin(Builtin::TableFill, &[table, dst, value, len]);
             }
@@ -54,15 +58,16 @@ impl Translation<'_, '_> {
                 dst_table,
                 src_table,
             } => {
-                let len = self.pop_index();
-                let src = self.pop_index();
-                let dst = self.pop_index();
+                let (to_64, from_64) = (self.table_is_64(dst_table), self.table_is_64(src_table));
+                let len = self.pop_index_of(to_64 && from_64);
+                let src = self.pop_index_of(from_64);
+                let dst = self.pop_index_of(to_64);
                 let tables = self.pair(dst_table, src_table);
                 self.call_builtin(Builtin::TableCopy, &[tables, dst, src, len]);
             }
             Operator::TableInit { elem_index, table } => {
                 let (src, len) = self.pop2();
-                let dst = self.pop_index();
+                let dst = self.pop_index_of(self.table_is_64(table));
                 let table_elem = self.pair(table, elem_index);
                 self.call_builtin(Builtin::TableInit, &[table_elem, dst, src, len]);
             }
@@ -75,11 +80,24 @@ impl Translation<'_, '_> {
         true
     }
 
-    /// Calls a builtin whose `i64` result is a count or -1, and takes it as an `i32`.
-    pub(super) fn call_for_i32(&mut self, builtin: Builtin, args: &[Value]) -> Value {
+    fn table_is_64(&self, table: u32) -> bool {
+        self.env.info.tables[table as usize].is_64
+    }
+
+    /// Calls a builtin whose `i64` result is a count or -1, and takes it as an `i32` unless counts of
+    /// this memory or table are 64 bits wide.
+    pub(super) fn call_for_count(
+        &mut self,
+        builtin: Builtin,
+        args: &[Value],
+        is_64: bool,
+    ) -> Value {
         let call = self.call_builtin(builtin, args);
         let count = self.b.inst_results(call)[0];
-        self.b.ins().ireduce(types::I32, count)
+        match is_64 {
+            true => count,
+            false => self.b.ins().ireduce(types::I32, count),
+        }
     }
 
     /// An index as an argument of a builtin.

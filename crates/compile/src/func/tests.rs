@@ -317,6 +317,32 @@ fn only_what_the_guard_cannot_catch_is_checked() {
 }
 
 #[test]
+fn every_access_is_checked_where_a_guard_cannot_stand_for_it() {
+    let cases = [
+        ("i64 1", "i64", "(i32.load (local.get 0))", 1),
+        ("i64 1", "i64", "(i32.load offset=0xfffc (local.get 0))", 1),
+        // Longer than the memory is at the start: the length is compared, too.
+        ("i64 1", "i64", "(i32.load offset=0xfffd (local.get 0))", 2),
+        (
+            "i64 1",
+            "i64",
+            "(i32.load offset=0xffffffffffffffff (local.get 0))",
+            2,
+        ),
+        ("4 (pagesize 1)", "i32", "(i32.load (local.get 0))", 1),
+        ("3 (pagesize 1)", "i32", "(i32.load (local.get 0))", 2),
+    ];
+    for (memory, index, access, comparisons) in cases {
+        let func = only(&format!(
+            "(module (memory {memory}) (func (param {index}) (drop {access})))"
+        ));
+        assert_eq!(count(&func, ir::Opcode::Trapnz), 1, "{access}");
+        assert_eq!(count(&func, ir::Opcode::SelectSpectreGuard), 1, "{access}");
+        assert_eq!(count(&func, ir::Opcode::Icmp), comparisons, "{access}");
+    }
+}
+
+#[test]
 fn an_imported_memory_is_reached_through_its_definition() {
     let func = only(
         "(module (import \"m\" \"m\" (memory 1)) (func (param i32) (result i32)

@@ -41,18 +41,28 @@ pub(super) fn read(expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr, Error>
     Ok(ops)
 }
 
-/// The value of an `i32` expression that reads no global; `None` for any other.
-pub(super) fn i32_value(expr: &ConstExpr) -> Option<u32> {
-    let mut stack: Vec<u32> = Vec::new();
+/// The value of an integer expression that reads no global, as an index; `None` for any other.
+pub(super) fn index_value(expr: &ConstExpr) -> Option<u64> {
+    let mut stack: Vec<u64> = Vec::new();
     for op in expr {
         let value = match op {
-            ConstOp::I32Const(value) => value.cast_unsigned(),
+            ConstOp::I32Const(value) => value.cast_unsigned().into(),
+            ConstOp::I64Const(value) => value.cast_unsigned(),
             ConstOp::I32Add | ConstOp::I32Sub | ConstOp::I32Mul => {
+                let right = stack.pop()? as u32;
+                let left = stack.pop()? as u32;
+                u64::from(match op {
+                    ConstOp::I32Add => left.wrapping_add(right),
+                    ConstOp::I32Sub => left.wrapping_sub(right),
+                    _ => left.wrapping_mul(right),
+                })
+            }
+            ConstOp::I64Add | ConstOp::I64Sub | ConstOp::I64Mul => {
                 let right = stack.pop()?;
                 let left = stack.pop()?;
                 match op {
-                    ConstOp::I32Add => left.wrapping_add(right),
-                    ConstOp::I32Sub => left.wrapping_sub(right),
+                    ConstOp::I64Add => left.wrapping_add(right),
+                    ConstOp::I64Sub => left.wrapping_sub(right),
                     _ => left.wrapping_mul(right),
                 }
             }
@@ -69,17 +79,19 @@ mod tests {
 
     #[test]
     fn constants_are_folded_as_wasm_does() {
-        use ConstOp::{GlobalGet, I32Add, I32Const, I32Mul, I32Sub, I64Const};
-        assert_eq!(i32_value(&vec![I32Const(-1)]), Some(u32::MAX));
+        use ConstOp::{GlobalGet, I32Add, I32Const, I32Mul, I32Sub, I64Const, I64Mul, I64Sub};
+        assert_eq!(index_value(&vec![I32Const(-1)]), Some(u32::MAX.into()));
         assert_eq!(
-            i32_value(&vec![I32Const(7), I32Const(9), I32Sub]),
-            Some(u32::MAX - 1)
+            index_value(&vec![I32Const(7), I32Const(9), I32Sub]),
+            Some(u64::from(u32::MAX) - 1)
         );
         let nested = vec![I32Const(3), I32Const(4), I32Const(5), I32Mul, I32Add];
-        assert_eq!(i32_value(&nested), Some(23));
-        assert_eq!(i32_value(&vec![GlobalGet(GlobalIdx::new(0))]), None);
-        assert_eq!(i32_value(&vec![I64Const(0)]), None);
-        assert_eq!(i32_value(&vec![]), None);
-        assert_eq!(i32_value(&vec![I32Add]), None);
+        assert_eq!(index_value(&nested), Some(23));
+        assert_eq!(index_value(&vec![GlobalGet(GlobalIdx::new(0))]), None);
+        assert_eq!(index_value(&vec![I64Const(-1)]), Some(u64::MAX));
+        let wide = vec![I64Const(1 << 40), I64Const(8), I64Mul, I64Const(1), I64Sub];
+        assert_eq!(index_value(&wide), Some((1 << 43) - 1));
+        assert_eq!(index_value(&vec![]), None);
+        assert_eq!(index_value(&vec![I32Add]), None);
     }
 }

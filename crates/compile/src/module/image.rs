@@ -12,7 +12,7 @@ use selvedge_artifact::image::{IMAGE_PAGE_LEN, ImageBuilder};
 use selvedge_artifact::module::{
     ConstExpr, ConstOp, DataSegment, ElemSegment, Elements, ModuleInfo, SegmentMode,
 };
-use selvedge_artifact::types::{ValType, WASM_PAGE_LEN};
+use selvedge_artifact::types::{MemoryType, ValType};
 
 use super::{TableContents, const_expr};
 use crate::error::Error;
@@ -102,10 +102,9 @@ fn sure_offsets(info: &ModuleInfo, sources: &[DataSource<'_>]) -> Vec<Option<u64
         offsets.push(match &source.mode {
             SegmentMode::Active { target, offset } => {
                 let memory = info.memories.get(target.index());
-                let len = memory.map_or(0, |memory| memory.min.saturating_mul(WASM_PAGE_LEN));
-                let place = const_expr::i32_value(offset)
-                    .map(u64::from)
-                    .filter(|at| at + source.bytes.len() as u64 <= len);
+                let len = memory.map_or(0, MemoryType::min_len);
+                let place = const_expr::index_value(offset)
+                    .filter(|at| at.saturating_add(source.bytes.len() as u64) <= len);
                 let Some(at) = place else { return offsets };
                 (target.index() == 0).then_some(at)
             }
@@ -150,10 +149,10 @@ pub(super) fn tables(info: &mut ModuleInfo) -> (Vec<TableContents>, bool) {
             continue;
         };
         let table = *target;
-        let place = const_expr::i32_value(offset).map(u64::from).filter(|at| {
+        let place = const_expr::index_value(offset).filter(|at| {
             info.tables
                 .get(table.index())
-                .is_some_and(|ty| at + elem.elements.len() as u64 <= ty.min)
+                .is_some_and(|ty| at.saturating_add(elem.elements.len() as u64) <= ty.min)
         });
         match place {
             Some(at) if plan.place(info, table, at, elem) => {

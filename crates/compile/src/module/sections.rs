@@ -346,13 +346,20 @@ fn table_type(ty: &wasmparser::TableType, offset: u64) -> Result<TableType, Erro
         elem: ref_type(ty.element_type, offset)?,
         min: ty.initial,
         max: ty.maximum,
+        is_64: ty.table64,
     })
 }
 
 fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
+    let usual = MemoryType::new(ty.initial, ty.maximum);
     MemoryType {
-        min: ty.initial,
-        max: ty.maximum,
+        is_64: ty.memory64,
+        page_len_log2: match ty.page_size_log2 {
+            // Validation admits 0 and 16.
+            Some(log2) => log2 as u8,
+            None => usual.page_len_log2,
+        },
+        ..usual
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn initialize(record: &Record) -> Result<(), Error> {
     for (i, segment) in info.elems.iter().enumerate() {
         let elem = ElemIdx::new(i as u32);
         if let SegmentMode::Active { target, offset } = &segment.mode {
-            let at = u64::from(eval(record, offset).lo as u32);
+            let at = index(eval(record, offset).lo, info.tables[target.index()].is_64);
             let len = segment.elements.len() as u64;
             record
                 .elem_values(elem, 0, len)
@@ -43,7 +43,7 @@ pub(crate) fn initialize(record: &Record) -> Result<(), Error> {
     for (i, segment) in info.data.iter().enumerate() {
         let data = DataIdx::new(i as u32);
         if let SegmentMode::Active { target, offset } = &segment.mode {
-            let at = u64::from(eval(record, offset).lo as u32);
+            let at = index(eval(record, offset).lo, info.memories[target.index()].is_64);
             let pair = u64::from(target.as_u32()) << 32 | u64::from(data.as_u32());
             record
                 .memory_init(pair, at, 0, segment.len)
@@ -54,6 +54,15 @@ pub(crate) fn initialize(record: &Record) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The value of an expression of type `i64` or `i32` as an index.
+fn index(value: u64, is_64: bool) -> u64 {
+    if is_64 {
+        value
+    } else {
+        value & u64::from(u32::MAX)
+    }
 }
 
 /// An element of a segment, as generated code holds it.

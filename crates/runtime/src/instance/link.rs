@@ -156,10 +156,12 @@ fn matches(found: &ExternType, expected: &ExternType) -> bool {
         (ExternType::Global(found), ExternType::Global(expected)) => found == expected,
         (ExternType::Table(found), ExternType::Table(expected)) => {
             found.elem == expected.elem
+                && found.is_64 == expected.is_64
                 && limits((found.min, found.max), (expected.min, expected.max))
         }
         (ExternType::Memory(found), ExternType::Memory(expected)) => {
-            limits((found.min, found.max), (expected.min, expected.max))
+            (found.is_64, found.page_len_log2) == (expected.is_64, expected.page_len_log2)
+                && limits((found.min, found.max), (expected.min, expected.max))
         }
         _ => false,
     }

@@ -1,8 +1,8 @@
 //! A memory defined by a module of an instance: where it lies, how it grows.
 //!
-//! Memory 0 lies in the slot, with `vmctx` as its base. Others have a reservation of their own, which
-//! is made when the module is instantiated and given back when the instance is dropped: the slow
-//! path, for modules that ask for several memories.
+//! Memory 0 lies in the slot, with `vmctx` as its base, unless its addresses are 64 bits wide or its
+//! pages of unusual length. All others have a reservation of their own, which is made when the module
+//! is instantiated and given back when the instance is dropped: the slow path.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -10,11 +10,13 @@ use std::ops::Range;
 use selvedge_artifact::ids::MemoryIdx;
 use selvedge_artifact::module::ModuleInfo;
 use selvedge_artifact::tunables::Tunables;
-use selvedge_artifact::types::{MAX_MEMORY32_PAGES, MemoryType, WASM_PAGE_LEN};
+use selvedge_artifact::types::MemoryType;
 use selvedge_artifact::vmfields::vm_memory_definition;
 
 use crate::error::Error;
 use crate::module::Module;
+use crate::region::layout::round_up_to_page;
+use crate::region::limits::Limits;
 use crate::region::slot::Slot;
 use crate::vm::context::Context;
 use crate::vm::far_memory::FarMemory;
@@ -43,6 +45,7 @@ impl OwnMemory {
     pub(crate) fn all(
         module: &Module,
         tunables: &Tunables,
+        limits: &Limits,
         slot: &Slot,
         context: &Context,
     ) -> Result<Vec<Self>, Error> {
@@ -52,7 +55,7 @@ impl OwnMemory {
             .map(|i| {
                 let index = MemoryIdx::new(i as u32);
                 let ty = info.memories[i];
-                let len = ty.min.saturating_mul(WASM_PAGE_LEN) as usize;
+                let len = ty.min_len() as usize;
                 let memory = Self {
                     ty,
                     definition: module
@@ -62,7 +65,8 @@ impl OwnMemory {
                     place: if lies_in_slot(info, index) {
                         Place::Slot(views::memory(slot, len))
                     } else {
-                        let mapped = FarMemory::reserve(reserved_len(tunables), len);
+                        let reserved = far_len(&ty, tunables, limits);
+                        let mapped = FarMemory::reserve(reserved, len);
                         Place::Far(mapped.map_err(Error::system("map a memory of the instance"))?)
                     },
                 };
@@ -90,35 +94,34 @@ impl OwnMemory {
 
     /// Count of pages.
     pub(crate) fn pages(&self) -> u64 {
-        self.view().len() as u64 / WASM_PAGE_LEN
+        self.view().len() as u64 / self.ty.page_len()
     }
 
     /// Addresses that an access to the memory may hit, guard included.
     pub(crate) fn range(&self, tunables: &Tunables) -> Range<usize> {
-        let base = self.view().addr();
-        base..base + reserved_len(tunables)
+        match &self.place {
+            Place::Slot(view) => view.addr()..view.addr() + guarded_len(tunables),
+            Place::Far(memory) => memory.range(),
+        }
     }
 
-    /// Grows the memory by pages; the former count, or `None` if its maximum, the limit in bytes or a
-    /// borrow stands against it.
+    /// Grows the memory by pages; the former count, or `None` if its maximum, a limit or a borrow
+    /// stands against it.
     pub(crate) fn grow(
         &self,
         context: &Context,
         slot: &RefCell<Slot>,
         delta: u64,
-        limit: u64,
+        limits: &Limits,
     ) -> Option<u64> {
         if self.view().is_borrowed() {
             return None;
         }
         let old_pages = self.pages();
         let new_pages = old_pages.checked_add(delta)?;
-        let max = self.ty.max.unwrap_or(MAX_MEMORY32_PAGES);
-        if new_pages > max.min(MAX_MEMORY32_PAGES) {
-            return None;
-        }
-        let new_len = new_pages * WASM_PAGE_LEN;
-        if delta > 0 && new_len > limit {
+        let new_len = new_pages.checked_mul(self.ty.page_len())?;
+        let (limit, _) = limits.memory_limit(&self.ty);
+        if new_len > self.ty.max_len() || (delta > 0 && new_len > limit) {
             return None;
         }
         let grown = match &self.place {
@@ -138,6 +141,16 @@ fn lies_in_slot(info: &ModuleInfo, memory: MemoryIdx) -> bool {
 
 /// Bytes from a memory's base to the end of its guard. Address spaces are 64 bits wide, and the engine
 /// was made with tunables whose sum fits.
-fn reserved_len(tunables: &Tunables) -> usize {
+fn guarded_len(tunables: &Tunables) -> usize {
     (tunables.memory_reservation_len + tunables.memory_guard_len) as usize
+}
+
+/// Bytes to reserve for a memory outside the slot. Where all accesses are checked, there is no guard.
+fn far_len(ty: &MemoryType, tunables: &Tunables, limits: &Limits) -> usize {
+    if ty.is_guarded() {
+        return guarded_len(tunables);
+    }
+    let (limit, _) = limits.memory_limit(ty);
+    // A reservation is not empty.
+    round_up_to_page(ty.max_len().min(limit).max(1) as usize)
 }

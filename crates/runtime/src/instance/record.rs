@@ -82,7 +82,13 @@ impl Record {
         let offsets = module.offsets();
         let context = views::context(&slot);
         let vmctx = slot.vmctx().expose_provenance();
-        let memories = OwnMemory::all(module, store.get().engine.tunables(), &slot, &context)?;
+        let memories = OwnMemory::all(
+            module,
+            store.get().engine.tunables(),
+            &store.get().region_limits,
+            &slot,
+            &context,
+        )?;
         let tables = (info.imported.tables as usize..info.tables.len())
             .map(|i| {
                 let index = TableIdx::new(i as u32);
@@ -254,8 +260,8 @@ impl Record {
     /// Grows a memory by pages; the former count, or `None` if a limit or a borrow stands against it.
     pub(crate) fn grow_memory(&self, memory: MemoryIdx, delta: u64) -> Option<u64> {
         let (owner, memory) = self.find_memory(memory)?;
-        let limit = self.store().region_limits.memory_len;
-        memory.grow(&owner.context, &owner.slot, delta, limit)
+        let limits = &self.store().region_limits;
+        memory.grow(&owner.context, &owner.slot, delta, limits)
     }
 
     /// Grows a memory for the host.
@@ -271,7 +277,8 @@ impl Record {
                 given: 0,
                 knob: "memory_len (or the module's own maximum)",
             })?;
-        Ok(old as u32)
+        // More pages than 32 bits count has only a 64-bit memory with pages of one byte.
+        Ok(u32::try_from(old).unwrap_or(u32::MAX))
     }
 
     /// Works on a table, wherever it is defined.

@@ -162,7 +162,12 @@ impl OwnTable {
     ) -> Option<u64> {
         let old = self.len();
         let new = old.checked_add(delta)?;
-        let max = self.ty.max.unwrap_or(u64::from(u32::MAX)).min(limit);
+        let reach = if self.ty.is_64 {
+            u64::MAX
+        } else {
+            u32::MAX.into()
+        };
+        let max = self.ty.max.unwrap_or(reach).min(limit);
         if new > max && delta > 0 {
             return None;
         }

@@ -1,5 +1,7 @@
 //! What one instance of a region may use: the knobs, checked once.
 
+use selvedge_artifact::types::MemoryType;
+
 use crate::error::Error;
 use crate::region::layout::round_up_to_page;
 
@@ -9,6 +11,9 @@ use crate::region::layout::round_up_to_page;
 pub struct Limits {
     /// Bytes that one memory may have. Default: 4 GiB, all that a 32-bit memory can have.
     pub memory_len: u64,
+    /// Bytes that one memory with 64-bit addresses may have; address space for it is reserved when it
+    /// is made. Default: 16 GiB.
+    pub memory64_len: u64,
     /// Bytes of the guest's stack, rounded up to a page. Default: 1 MiB.
     pub stack_len: usize,
     /// Elements that one table may have. Default: 10,000,000, as other engines allow.
@@ -23,6 +28,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_len: 4 << 30,
+            memory64_len: 16 << 30,
             stack_len: 1 << 20,
             table_elements: 10_000_000,
             context_len: 2 << 20,
@@ -38,8 +44,19 @@ impl Limits {
     const MAX_STACK_LEN: usize = 1 << 30;
     /// Least context: the fixed part and a page of globals.
     const MIN_CONTEXT_LEN: usize = 8 << 10;
+    /// Most that a 64-bit memory may have: a part of what a process can address.
+    const MAX_MEMORY64_LEN: u64 = 1 << 44;
     /// Most context.
     const MAX_CONTEXT_LEN: usize = selvedge_artifact::vmoffsets::CONTEXT_MAX_LEN as usize;
+
+    /// Bytes that a memory of this type may have, and the name of the knob that says so.
+    pub(crate) const fn memory_limit(&self, ty: &MemoryType) -> (u64, &'static str) {
+        if ty.is_64 {
+            (self.memory64_len, "memory64_len")
+        } else {
+            (self.memory_len, "memory_len")
+        }
+    }
 
     /// Checks the limits and rounds what is counted in pages.
     pub(crate) fn checked(&self) -> Result<Self, Error> {
@@ -68,6 +85,13 @@ impl Limits {
                 "memory_len is {}, a 32-bit memory has at most {} bytes",
                 self.memory_len,
                 4u64 << 30
+            )));
+        }
+        if self.memory64_len > Self::MAX_MEMORY64_LEN {
+            return Err(Error::InvalidLimits(format!(
+                "memory64_len is {}, it must be {} at most",
+                self.memory64_len,
+                Self::MAX_MEMORY64_LEN
             )));
         }
         Ok(Self {
@@ -113,6 +137,14 @@ mod tests {
         assert!(
             Limits {
                 memory_len: u64::MAX,
+                ..limits
+            }
+            .checked()
+            .is_err()
+        );
+        assert!(
+            Limits {
+                memory64_len: u64::MAX,
                 ..limits
             }
             .checked()

@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use selvedge_artifact::types::WASM_PAGE_LEN;
-
 use crate::error::Error;
 use crate::program::Program;
 use crate::region::RegionInner;
@@ -118,13 +116,14 @@ impl Slot {
             });
         }
         for memory in &info.memories[info.imported.memories as usize..] {
-            let needed = memory.min.saturating_mul(WASM_PAGE_LEN);
-            if needed > limits.memory_len {
+            let needed = memory.min_len();
+            let (given, knob) = limits.memory_limit(memory);
+            if needed > given {
                 return Err(Error::LimitsExceeded {
                     what: "bytes of memory",
                     needed,
-                    given: limits.memory_len,
-                    knob: "memory_len",
+                    given,
+                    knob,
                 });
             }
         }
@@ -175,7 +174,7 @@ impl Slot {
         if !info.owns_memory0() {
             return Ok(());
         }
-        let len = (info.memories[0].min * WASM_PAGE_LEN) as usize;
+        let len = info.memories[0].min_len() as usize;
         let mut image_len = 0;
         if let Some(image) = program.image() {
             image_len = image.len;

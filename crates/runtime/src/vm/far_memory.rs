@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
 use std::io;
+use std::ops::Range;
 
 use super::memory::GuestMemory;
 use crate::region::layout::round_up_to_page;
@@ -29,6 +30,11 @@ impl FarMemory {
     /// The view of its bytes.
     pub(crate) fn view(&self) -> &GuestMemory {
         &self.view
+    }
+
+    /// Its address space.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.space.addr()..self.space.addr() + self.space.len()
     }
 
     /// Makes more of it accessible.
