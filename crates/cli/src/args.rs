@@ -9,7 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Words that may stand first on the command line without being a file.
-const COMMANDS: [&str; 4] = ["run", "compile", "inspect", "help"];
+const COMMANDS: [&str; 5] = ["run", "compile", "validate", "inspect", "help"];
 /// Flags of `selvedge` itself; any other flag that stands first belongs to `run`.
 const TOP_FLAGS: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Compile a module to native code ahead of time
     Compile(CompileArgs),
+    /// Check that modules are valid and use no feature that is not supported
+    Validate(ValidateArgs),
     /// Show what is in a module or an artifact
     Inspect(InspectArgs),
 }
@@ -119,6 +121,14 @@ pub(crate) struct CompileArgs {
 
     #[command(flatten)]
     pub(crate) compiler: CompilerArgs,
+}
+
+/// `selvedge validate`
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// The modules: .wasm or .wat files (`-` reads one from stdin)
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// `selvedge inspect`

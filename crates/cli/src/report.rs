@@ -115,6 +115,11 @@ pub(crate) enum Failure {
     /// `inspect --asm` of an artifact.
     #[error("{0} is an artifact: the code generator's text can only be shown of a module")]
     DumpOfArtifact(FileName),
+    /// `validate` of an artifact.
+    #[error(
+        "{0} is an artifact: it was valid when it was compiled, and there is no module in it to check"
+    )]
+    ValidateArtifact(FileName),
 }
 
 /// A file as messages name it.
@@ -176,6 +181,9 @@ impl Failure {
                 "give the module it was compiled from, or use `objdump -d` on the artifact"
                     .to_owned(),
             ),
+            Self::ValidateArtifact(_) => {
+                Some("`selvedge inspect` checks and shows an artifact".to_owned())
+            }
             _ => None,
         }
     }

@@ -6,6 +6,7 @@ mod input;
 mod inspect;
 mod invoke;
 mod run;
+mod validate;
 
 use std::io::{self, Write};
 
@@ -20,6 +21,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Compile(args) => compile::run(&args),
+        Command::Validate(args) => validate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     }
 }

@@ -11,3 +11,4 @@ mod inspect;
 mod invoke;
 mod run;
 mod usage;
+mod validate;
