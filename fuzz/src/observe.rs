@@ -1,0 +1,214 @@
+//! Makes more of a module visible from outside: the global for fuel gets an export, and values that
+//! instructions leave on the stack are mixed into one more global. Most of what a random module computes is
+//! dropped again; without this, a wrong result would seldom be seen.
+
+use anyhow::Result;
+use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
+use wasm_encoder::{
+    CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, GlobalSection, GlobalType,
+    Instruction, RawSection, ValType,
+};
+use wasmparser::{
+    FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser, Payload, ValidPayload,
+    Validator, ValidatorResources, WasmFeatures,
+};
+
+use crate::random::Random;
+
+/// The name under which the values that were seen are exported.
+const SEEN: &str = "selvedge-fuzz seen";
+
+/// The module, if it exports anything, with its global for fuel exported under a name, and with every `rate`th value observed; none
+/// if the rate is zero.
+pub(crate) fn observed(
+    wasm: &[u8],
+    random: &mut Random,
+    rate: usize,
+    fuel: (&str, u32),
+) -> Result<Vec<u8>> {
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    let mut module = wasm_encoder::Module::new();
+    let mut code = CodeSection::new();
+    let (fuel_name, fuel_index) = fuel;
+    // The one for fuel is the last that there is.
+    let seen = fuel_index + 1;
+    let mut bodies = 0;
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload?;
+        if let ValidPayload::Func(func, body) = validator.payload(&payload)? {
+            code.function(&observed_func(wasm, func, &body, seen, random, rate)?);
+            if code.len() == bodies {
+                module.section(&code);
+            }
+            continue;
+        }
+        match payload {
+            Payload::GlobalSection(section) => {
+                let mut globals = GlobalSection::new();
+                RoundtripReencoder.parse_global_section(&mut globals, section)?;
+                let ty = GlobalType {
+                    val_type: ValType::I64,
+                    mutable: true,
+                    shared: false,
+                };
+                globals.global(ty, &ConstExpr::i64_const(0));
+                module.section(&globals);
+            }
+            Payload::ExportSection(section) => {
+                let mut exports = ExportSection::new();
+                RoundtripReencoder.parse_export_section(&mut exports, section)?;
+                exports.export(fuel_name, ExportKind::Global, fuel_index);
+                exports.export(SEEN, ExportKind::Global, seen);
+                module.section(&exports);
+            }
+            Payload::CodeSectionStart { count, .. } => bodies = count,
+            payload => {
+                if let Some((id, range)) = payload.as_section() {
+                    let data = &wasm[range.start as usize..range.end as usize];
+                    module.section(&RawSection { id, data });
+                }
+            }
+        }
+    }
+    // A module that exports nothing is only instantiated; the fuel that it begins with is enough for that.
+    if !exported {
+        return Ok(wasm.to_vec());
+    }
+    Ok(module.finish())
+}
+
+/// A function that mixes some of its values into the global at `seen`.
+fn observed_func(
+    wasm: &[u8],
+    func: FuncToValidate<ValidatorResources>,
+    body: &FunctionBody<'_>,
+    seen: u32,
+    random: &mut Random,
+    rate: usize,
+) -> Result<Function> {
+    let mut validator = func.into_validator(FuncValidatorAllocations::default());
+    validator.read_locals(&mut body.get_binary_reader())?;
+    let mut scratch = Scratch {
+        first: validator.len_locals(),
+        types: Vec::new(),
+    };
+    let mut code = Vec::new();
+    let mut ops = body.get_operators_reader()?;
+    while !ops.eof() {
+        let start = ops.original_position();
+        let op = ops.read()?;
+        validator.op(start, &op)?;
+        code.extend(&wasm[start as usize..ops.original_position() as usize]);
+        let top = match (
+            validator.get_control_frame(0),
+            validator.get_operand_type(0),
+        ) {
+            (Some(frame), Some(Some(top)))
+                if !frame.unreachable
+                    // What lies below is of an outer block.
+                    && validator.operand_stack_height() as usize > frame.height =>
+            {
+                top
+            }
+            _ => continue,
+        };
+        if rate > 0 && random.once_in(rate) && worth_it(&format!("{op:?}"), top) {
+            mix(&mut code, top, seen, &mut scratch);
+        }
+    }
+    let mut locals = Vec::new();
+    for group in body.get_locals_reader()? {
+        let (count, ty) = group?;
+        locals.push((count, RoundtripReencoder.val_type(ty)?));
+    }
+    locals.extend(scratch.types.iter().map(|&ty| (1, ty)));
+    let mut func = Function::new(locals);
+    func.raw(code);
+    Ok(func)
+}
+
+/// Whether the value on top is a new one of which all bits are settled. Vectors of floats may hold NaNs
+/// before the generator makes them canonical, which it does next.
+fn worth_it(op: &str, top: wasmparser::ValType) -> bool {
+    let floats = op.starts_with("F32x4") || op.starts_with("F64x2");
+    let old = [
+        "Const", "Store", "Local", "Global", "Block", "Loop", "If", "Else", "Drop", "Nop",
+    ];
+    !(old.iter().any(|word| op.contains(word)) || floats && top == wasmparser::ValType::V128)
+}
+
+/// Locals behind a function's own.
+struct Scratch {
+    first: u32,
+    types: Vec<ValType>,
+}
+
+impl Scratch {
+    /// The one for a type.
+    fn of(&mut self, ty: ValType) -> u32 {
+        let known = self.types.iter().position(|&known| known == ty);
+        let at = known.unwrap_or_else(|| {
+            self.types.push(ty);
+            self.types.len() - 1
+        });
+        self.first + at as u32
+    }
+}
+
+/// Mixes the value on top into a global, and leaves it there.
+fn mix(code: &mut Vec<u8>, top: wasmparser::ValType, seen: u32, scratch: &mut Scratch) {
+    use Instruction as I;
+    let ty = match top {
+        wasmparser::ValType::I32 => ValType::I32,
+        wasmparser::ValType::I64 => ValType::I64,
+        wasmparser::ValType::F32 => ValType::F32,
+        wasmparser::ValType::F64 => ValType::F64,
+        wasmparser::ValType::V128 => ValType::V128,
+        wasmparser::ValType::Ref(_) => return,
+    };
+    let value = scratch.of(ty);
+    let get = I::LocalGet(value);
+    let mut put = |instructions: &[I<'_>]| instructions.iter().for_each(|i| i.encode(code));
+    put(&[
+        I::LocalTee(value),
+        I::GlobalGet(seen),
+        I::I64Const(0x9e37_79b9_7f4a_7c15_u64.cast_signed()),
+        I::I64Mul,
+        I::I64Const(29),
+        I::I64Rotl,
+    ]);
+    match ty {
+        ValType::I32 => put(&[get, I::I64ExtendI32U]),
+        ValType::I64 => put(&[get]),
+        // One number stands for every NaN.
+        ValType::F32 => put(&[
+            get.clone(),
+            I::I32ReinterpretF32,
+            I::I32Const(-1),
+            get.clone(),
+            get,
+            I::F32Eq,
+            I::Select,
+            I::I64ExtendI32U,
+        ]),
+        ValType::F64 => put(&[
+            get.clone(),
+            I::I64ReinterpretF64,
+            I::I64Const(-1),
+            get.clone(),
+            get,
+            I::F64Eq,
+            I::Select,
+        ]),
+        _ => put(&[
+            get.clone(),
+            I::I64x2ExtractLane(0),
+            get,
+            I::I64x2ExtractLane(1),
+            I::I64Const(7),
+            I::I64Rotl,
+            I::I64Xor,
+        ]),
+    }
+    put(&[I::I64Xor, I::GlobalSet(seen)]);
+}
