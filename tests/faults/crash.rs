@@ -12,42 +12,37 @@
 )]
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::ptr;
 
-use rustix::process::{Resource, Rlimit, Signal, getpid, kill_process, setrlimit};
+use rustix::process::{Signal, getpid, kill_process};
 use selvedge::{InstanceHandle, RuntimeError, Vmctx};
 use selvedge_tests::sandbox::{Sandbox, fault};
 
-/// The variable that makes this program a child that runs the case of this name.
-const CASE: &str = "SELVEDGE_TEST_CRASH";
+use crate::children;
+
 /// What a child prints when its host function's fault was reported as an error.
 const REPORTED: &str = "the fault was reported as an error";
 /// How a handler of ours ends the process.
 const CHAINED: i32 = 42;
 
+const CHILD: &str = "crash::child";
+
 /// Runs a case in a child.
 fn run(case: &str) -> Output {
-    let program = std::env::current_exe().unwrap();
-    Command::new(program)
-        .args(["--exact", "crash::child", "--nocapture", "--test-threads=1"])
-        .env(CASE, case)
-        .output()
-        .unwrap()
+    children::run(CHILD, case)
 }
 
 /// The child of a case dies of a signal and reports nothing.
 fn check_dies(case: &str, signal: i32) {
-    let output = run(case);
+    let output = children::check_dies(CHILD, case, signal);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.signal(), Some(signal), "{case}: {output:?}");
     assert!(!text.contains(REPORTED), "{case}: {text}");
 }
 
 /// The child of a case comes to its end.
 fn check_ends(case: &str, code: i32) {
-    let output = run(case);
-    assert_eq!(output.status.code(), Some(code), "{case}: {output:?}");
+    children::check_ends(CHILD, case, code);
 }
 
 const SIGILL: i32 = 4;
@@ -125,14 +120,9 @@ fn the_trap_handler_stays_when_another_stands_above_it() {
 /// Not a test of its own: the body of the children. Without a case it does nothing.
 #[test]
 fn child() {
-    let Ok(case) = std::env::var(CASE) else {
+    let Some(case) = children::case() else {
         return;
     };
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    setrlimit(Resource::Core, none).unwrap();
     match case.as_str() {
         "null" => in_host_function(|_| read_null()),
         "nested null" => in_host_function(|vmctx| {

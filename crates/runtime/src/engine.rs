@@ -9,6 +9,7 @@ use selvedge_artifact::types::FuncType;
 
 use crate::arch;
 use crate::error::Error;
+use crate::traphandlers::init_traps;
 use crate::vm::on_signal;
 
 /// Settings and registries shared by the modules, regions and instances made with it.
@@ -30,7 +31,7 @@ impl Engine {
     ///
     /// [`Error::System`] if the handler can't be installed.
     pub fn new() -> Result<Self, Error> {
-        on_signal::install()?;
+        init_traps()?;
         Ok(Self::without_handler())
     }
 

@@ -7,7 +7,7 @@
 //! region/                          address space for instances, handed out and taken back
 //! instance/  memory table value    one guest and what the host may do with it
 //! host/                            host functions, and what they see of the guest
-//! fault/                           what went wrong, as data
+//! fault/  traphandlers/            what went wrong, as data; catching and raising traps
 //! ------------------------------------------------------------- unsafe rooms below
 //! vm/                              structures shared with generated code; entering and leaving it
 //! code/  stack/                    executable text; guest stacks
@@ -28,6 +28,7 @@ mod program;
 mod region;
 mod stack;
 mod sys;
+pub mod traphandlers;
 mod value;
 mod vm;
 

@@ -77,6 +77,9 @@ pub use selvedge_artifact::Error as ArtifactError;
 pub use selvedge_compile::Error as CompileError;
 pub use selvedge_runtime::{Error as RuntimeError, FaultDetails, Frame, TrapCode, WasmBacktrace};
 
+// Catching and raising traps, and how long guest stacks are.
+pub use selvedge_runtime::traphandlers;
+
 /// WASI preview 1: what a guest is given of the world, and the functions that give it.
 pub mod wasi {
     pub use selvedge_wasi::*;

@@ -1,7 +1,7 @@
 //! The decision in the signal handler, as a pure function over plain facts.
 //!
-//! A fault is the guest's only if everything about it says so: this thread runs a guest, the pc is in
-//! loaded code, the stack pointer is in the guest's stack, and the address is one that guest code can
+//! A fault is the guest's only if everything about it says so: an instruction raised it (and nobody sent
+//! the signal), this thread runs a guest, the pc is in loaded code, the stack pointer is in the guest's stack, and the address is one that guest code can
 //! reach and be refused (R-6 of the design notes on traps). Everything else is the host's own fault
 //! and goes to whoever handled such faults before.
 
@@ -39,6 +39,8 @@ pub(crate) enum Place {
 pub(crate) struct Facts {
     /// The signal.
     pub(crate) kind: Kind,
+    /// The kernel raised it for an instruction; nobody sent it.
+    pub(crate) raised: bool,
     /// This thread has an activation.
     pub(crate) running: bool,
     /// The pc is in loaded code.
@@ -74,7 +76,7 @@ const SIGNAL_FRAME_ROOM: isize = 16 << 10;
 
 /// Decides.
 pub(crate) fn classify(facts: &Facts) -> Decision {
-    if !(facts.running && facts.in_code && facts.on_guest_stack) {
+    if !(facts.raised && facts.running && facts.in_code && facts.on_guest_stack) {
         return Decision::Forward;
     }
     let trap = |code| Decision::Trap {
@@ -111,6 +113,7 @@ mod tests {
 
     const GUEST: Facts = Facts {
         kind: Kind::Access,
+        raised: true,
         running: true,
         in_code: true,
         on_guest_stack: true,
@@ -212,6 +215,10 @@ mod tests {
             };
             assert_eq!(classify(&facts), expected, "{name}");
             for outside in [
+                Facts {
+                    raised: false,
+                    ..facts
+                },
                 Facts {
                     running: false,
                     ..facts

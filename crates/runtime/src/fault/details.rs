@@ -18,6 +18,18 @@ pub struct FaultDetails {
     pub backtrace: WasmBacktrace,
 }
 
+impl FaultDetails {
+    /// A fault of which only the reason is known.
+    pub(crate) fn new(code: TrapCode) -> Self {
+        Self {
+            code,
+            memory_offset: None,
+            detail: None,
+            backtrace: WasmBacktrace::default(),
+        }
+    }
+}
+
 impl fmt::Display for FaultDetails {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "guest trapped: {}", self.code)?;

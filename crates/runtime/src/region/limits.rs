@@ -4,6 +4,7 @@ use selvedge_artifact::types::MemoryType;
 
 use crate::error::Error;
 use crate::region::layout::round_up_to_page;
+use crate::stack::size;
 
 /// Limits of every instance of a region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,7 +15,8 @@ pub struct Limits {
     /// Bytes that one memory with 64-bit addresses may have; address space for it is reserved when it
     /// is made. Default: 16 GiB.
     pub memory64_len: u64,
-    /// Bytes of the guest's stack, rounded up to a page. Default: 1 MiB.
+    /// Bytes of the guest's stack, rounded up to a page. Default: 1 MiB, or what
+    /// [`set_stack_size`](crate::traphandlers::set_stack_size) has set.
     pub stack_len: usize,
     /// Elements that one table may have. Default: 10,000,000, as other engines allow.
     pub table_elements: u64,
@@ -29,7 +31,7 @@ impl Default for Limits {
         Self {
             memory_len: 4 << 30,
             memory64_len: 16 << 30,
-            stack_len: 1 << 20,
+            stack_len: size::get_stack_size(),
             table_elements: 10_000_000,
             context_len: 2 << 20,
             backtrace_frames: crate::fault::details::MAX_FRAMES,
@@ -38,8 +40,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Least stack: a guest that calls the host once needs a few frames.
-    const MIN_STACK_LEN: usize = 16 << 10;
     /// Most stack: beyond this a typo is likelier than a need.
     const MAX_STACK_LEN: usize = 1 << 30;
     /// Least context: the fixed part and a page of globals.
@@ -71,7 +71,7 @@ impl Limits {
         within(
             "stack_len",
             self.stack_len,
-            Self::MIN_STACK_LEN,
+            size::MIN_STACK_SIZE,
             Self::MAX_STACK_LEN,
         )?;
         within(

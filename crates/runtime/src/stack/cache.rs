@@ -1,15 +1,18 @@
 //! Stacks that wait for their next use: one per thread, and some for all threads.
 //!
 //! ```text
-//! acquire:  this thread's slot  ->  global pool  ->  map a new one
-//! release:  this thread's slot; what was in there -> global pool, trimmed
+//! acquire:  this thread's cache  ->  global pool  ->  map a new one
+//! release:  this thread's cache; what was in there -> global pool, trimmed
 //!           the oldest stack of a full pool -> unmapped
 //! ```
 //!
-//! A thread that calls one guest after another swaps a stack in and out of its slot, with no atomic
+//! A thread that calls one guest after another swaps a stack in and out of its cache, with no atomic
 //! operation and no system call. The lengths of usable bytes are compared for equality, guards not
 //! counted (D-1): a stack that is a page short, or sixteen times too long, is never handed out.
-//! There is no unsafe code in here.
+//!
+//! What a guest touched below a mark of 256 KiB is given back to the system: when a stack goes to the
+//! pool, when its guest has overflowed it, and otherwise at every 1,024th release on a thread, so that
+//! one deep call does not hold its memory for ever (D-7). There is no unsafe code in here.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -17,74 +20,120 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread::LocalKey;
 
-use super::{LOW_GUARD_LEN, Stack};
+use super::{GUARD_LEN, Stack, size};
 use crate::sys::page::PageLen;
 
 /// Stacks that the pool holds at most.
 const POOL_CAPACITY: usize = 64;
 
 /// Stacks of all threads, the longest unused first.
-static POOL: Pool = Pool::new(POOL_CAPACITY);
+static STACK_POOL: Pool = Pool::new(POOL_CAPACITY);
+
+/// Releases on a thread after which what lies deep in its stack is given back. One `madvise` of a
+/// range that is not there takes about as long as a hundred releases.
+const TRIM_PERIOD: u32 = 1024;
 
 thread_local! {
-    static SLOT: Slot = const { Slot::new(&POOL) };
+    static TLS_STACK: StackCache = const { StackCache::new(&STACK_POOL) };
 }
 
-/// A stack with exactly `usable_len` usable bytes, rounded up to pages. Its contents are whatever
-/// its last user left.
+/// A stack with exactly `usable_len` usable bytes, rounded up to pages, or as many as this thread asks
+/// for (see [`size::VMConfig`]). Its contents are whatever its last user left.
 ///
 /// Stacks travel in boxes: one pointer is moved in and out of the slot, not a structure.
 #[inline]
 pub(crate) fn acquire(usable_len: usize) -> io::Result<Box<Stack>> {
-    acquire_from(&SLOT, &POOL, usable_len)
+    acquire_from(&TLS_STACK, &STACK_POOL, size::wanted(usable_len))
 }
 
 /// Takes back a stack on which nothing runs any more.
 #[inline]
 pub(crate) fn release(stack: Box<Stack>) {
-    release_to(&SLOT, &POOL, stack);
+    release_to(&TLS_STACK, &STACK_POOL, stack);
+}
+
+/// Takes back a stack whose guest has overflowed it: all of its pages are there, and most are not
+/// needed again soon.
+#[cold]
+pub(crate) fn release_overflowed(stack: Box<Stack>) {
+    if stack.trim().is_ok() {
+        release(stack);
+    }
+}
+
+/// Unmaps the stacks that wait: the calling thread's and those of the pool. Best effort: other threads
+/// keep theirs, and what is released meanwhile stays.
+pub fn drain_stack_pool() {
+    drain(&TLS_STACK, &STACK_POOL);
+}
+
+fn drain(cache: &'static LocalKey<StackCache>, pool: &Pool) {
+    // A thread that is ending has given its stack to the pool already.
+    let held = cache.try_with(|cache| cache.held.take());
+    drop(held);
+    pool.drain();
 }
 
 #[inline]
 fn acquire_from(
-    slot: &'static LocalKey<Slot>,
+    cache: &'static LocalKey<StackCache>,
     pool: &Pool,
     usable_len: usize,
 ) -> io::Result<Box<Stack>> {
     let wanted = PageLen::round_up(usable_len.max(1)).map(PageLen::get);
-    // A thread that is ending has no slot any more: guests may still be called from destructors of
+    // A thread that is ending has no cache any more: guests may still be called from destructors of
     // its thread-locals (D-4).
-    if let Ok(Some(stack)) = slot.try_with(|slot| slot.take_if(wanted)) {
+    if let Ok(Some(stack)) = cache.try_with(|cache| cache.take_if(wanted)) {
         return Ok(stack);
     }
     if let Some(stack) = wanted.and_then(|wanted| pool.take(wanted)) {
         return Ok(stack);
     }
-    Stack::new(usable_len, LOW_GUARD_LEN).map(Box::new)
+    Stack::new(usable_len, GUARD_LEN).map(Box::new)
 }
 
 #[inline]
-fn release_to(slot: &'static LocalKey<Slot>, pool: &Pool, stack: Box<Stack>) {
+fn release_to(cache: &'static LocalKey<StackCache>, pool: &Pool, stack: Box<Stack>) {
     let mut stack = Some(stack);
-    // Without a slot the closure is not called and the stack is still here.
-    let evicted = slot.try_with(|slot| slot.held.replace(stack.take()));
+    // Without a cache the closure is not called and the stack is still here.
+    let evicted = cache.try_with(|cache| cache.put(stack.take()));
     if let Some(stack) = evicted.unwrap_or_else(|_| stack.take()) {
         pool.put(stack);
     }
 }
 
-/// The stack of one thread. When the thread ends, it goes to the pool.
-struct Slot {
+/// The one stack that a thread keeps for its next guest. When the thread ends, it goes to the pool.
+struct StackCache {
     held: Cell<Option<Box<Stack>>>,
+    /// Releases so far, wrapping.
+    releases: Cell<u32>,
     pool: &'static Pool,
 }
 
-impl Slot {
+impl StackCache {
     const fn new(pool: &'static Pool) -> Self {
         Self {
             held: Cell::new(None),
+            releases: Cell::new(0),
             pool,
         }
+    }
+
+    /// Keeps a stack; the one that was kept before.
+    #[inline]
+    fn put(&self, stack: Option<Box<Stack>>) -> Option<Box<Stack>> {
+        let releases = self.releases.get().wrapping_add(1);
+        self.releases.set(releases);
+        if releases.is_multiple_of(TRIM_PERIOD) {
+            return self.put_trimmed(stack);
+        }
+        self.held.replace(stack)
+    }
+
+    #[cold]
+    fn put_trimmed(&self, stack: Option<Box<Stack>>) -> Option<Box<Stack>> {
+        self.held
+            .replace(stack.filter(|stack| stack.trim().is_ok()))
     }
 
     /// Takes the stack, if it has the wanted length. Another one stays for the next call that wants
@@ -100,7 +149,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for StackCache {
     fn drop(&mut self) {
         if let Some(stack) = self.held.take() {
             self.pool.put(stack);
@@ -130,6 +179,15 @@ impl Pool {
             .iter()
             .rposition(|stack| stack.usable_len() == usable_len)?;
         stacks.remove(found)
+    }
+
+    /// Unmaps all.
+    fn drain(&self) {
+        let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let drained = std::mem::take(&mut *stacks);
+        drop(stacks);
+        // Unmapped here, when nobody waits for the lock.
+        drop(drained);
     }
 
     /// Keeps a stack, without most of its memory.

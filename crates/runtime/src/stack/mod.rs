@@ -1,9 +1,9 @@
 //! Room R3: the stacks that guests run on.
 //!
 //! ```text
-//!  low                                                                        high
-//!  | low guard, >= 64 KiB | usable: limit() .. top(), grows down      | high guard |
-//!  | no access            | read and write, paid for when touched     | no access  |
+//!  low                                                                            high
+//!  | guard, >= 64 KiB | usable: limit() .. top(), grows down      | guard, >= 64 KiB |
+//!  | no access        | read and write, paid for when touched     | no access        |
 //! ```
 //!
 //! Guest code has no stack checks. Every frame larger than the low guard touches each guard's
@@ -20,16 +20,17 @@
 //! who do.
 
 pub(crate) mod cache;
+pub(crate) mod size;
 
 use std::io;
 use std::ops::Range;
 
 use crate::sys::mmap::Reservation;
-use crate::sys::page::{PageLen, page_len};
+use crate::sys::page::PageLen;
 
-/// Bytes of the low guard of stacks from the cache: the default of `Tunables::stack_guard_len`,
+/// Bytes of the guards of stacks from the cache: the default of `Tunables::stack_guard_len`,
 /// which no compiled module may exceed.
-pub(crate) const LOW_GUARD_LEN: usize = 64 << 10;
+pub(crate) const GUARD_LEN: usize = 64 << 10;
 
 /// Bytes below the top that keep their memory when a stack is trimmed.
 const KEPT_LEN: usize = 256 << 10;
@@ -51,26 +52,24 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Maps a stack with at least `usable_len` usable bytes above a guard of at least `guard_len`,
-    /// both rounded up to pages.
+    /// Maps a stack with at least `usable_len` usable bytes between guards of at least `guard_len` each,
+    /// all rounded up to pages.
     pub(crate) fn new(usable_len: usize, guard_len: usize) -> io::Result<Self> {
         let layout = || {
             let usable_len = PageLen::round_up(usable_len.max(1))?.get();
-            let low_guard_len = PageLen::round_up(guard_len.max(1))?.get();
-            let len = low_guard_len
-                .checked_add(usable_len)?
-                .checked_add(page_len())?;
-            Some((low_guard_len, usable_len, len))
+            let guard_len = PageLen::round_up(guard_len.max(1))?.get();
+            let len = guard_len.checked_mul(2)?.checked_add(usable_len)?;
+            Some((guard_len, usable_len, len))
         };
-        let (low_guard_len, usable_len, len) = layout().ok_or_else(|| {
+        let (guard_len, usable_len, len) = layout().ok_or_else(|| {
             let message = format!(
                 "a stack of {usable_len} bytes and a guard of {guard_len} exceed the address space"
             );
             io::Error::new(io::ErrorKind::InvalidInput, message)
         })?;
         let memory = Reservation::reserve(len)?;
-        memory.protect_read_write(low_guard_len, usable_len)?;
-        let (start, limit) = (memory.addr(), memory.addr() + low_guard_len);
+        memory.protect_read_write(guard_len, usable_len)?;
+        let (start, limit) = (memory.addr(), memory.addr() + guard_len);
         let bounds = Bounds {
             usable: limit..limit + usable_len,
             guard: start..limit,

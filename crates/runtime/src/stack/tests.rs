@@ -3,8 +3,9 @@
 
 use super::*;
 use crate::sys::fork::{self, Outcome};
+use crate::sys::page::page_len;
 
-fn write(addr: usize, value: u8) {
+pub(super) fn write(addr: usize, value: u8) {
     // SAFETY: on a stack of the test's own, or meant to fault in a child.
     unsafe { std::ptr::with_exposed_provenance_mut::<u8>(addr).write_volatile(value) };
 }
@@ -36,7 +37,7 @@ fn usable_bytes_lie_between_limit_and_top_and_guards_around_them() {
     let mapped_end = stack.memory.addr() + stack.memory.len();
     assert_eq!(
         mapped_end,
-        stack.top() + page_len(),
+        stack.top() + (64 << 10),
         "the high guard is ours"
     );
     for addr in [stack.limit(), stack.top() - 1] {
@@ -47,7 +48,7 @@ fn usable_bytes_lie_between_limit_and_top_and_guards_around_them() {
         stack.bounds().guard.start,
         stack.limit() - 1,
         stack.top(),
-        stack.top() + page_len() - 1,
+        stack.top() + (64 << 10) - 1,
     ];
     for addr in guards {
         assert!(writing_faults(addr), "{addr:#x}");

@@ -54,6 +54,10 @@ pub(crate) struct SignalInfo {
     pub(crate) sp: usize,
     /// The frame pointer register there.
     pub(crate) fp: usize,
+    /// What the kernel says of the signal; valid while the handler runs.
+    pub(crate) info: *const siginfo_t,
+    /// The thread as it was interrupted; valid while the handler runs.
+    pub(crate) context: *mut ucontext_t,
 }
 
 /// What becomes of a signal.
@@ -63,6 +67,8 @@ pub(crate) enum Action {
     Forward,
     /// The thread goes on with these registers.
     Redirect(Regs),
+    /// The thread goes on with the context as it is.
+    Resume,
 }
 
 /// Decides what becomes of a signal. Runs in a signal handler, and so must not allocate, lock or
@@ -259,11 +265,15 @@ unsafe fn decide(signum: c_int, info: *mut siginfo_t, context: *mut c_void) {
         let handler = unsafe { transmute::<*mut c_void, Handler>(handler) };
         // SAFETY: the caller's promise.
         let facts = unsafe { gather(signum, info, context.cast()) };
-        if let Action::Redirect(regs) = handler(&facts) {
-            // SAFETY: the context is the caller's promise; that code at `regs.pc` can take over
-            // here is the handler's (I-3).
-            unsafe { regs::redirect(context.cast(), &regs) };
-            return;
+        match handler(&facts) {
+            Action::Redirect(regs) => {
+                // SAFETY: the context is the caller's promise; that code at `regs.pc` can take over
+                // here is the handler's (I-3).
+                unsafe { regs::redirect(context.cast(), &regs) };
+                return;
+            }
+            Action::Resume => return,
+            Action::Forward => {}
         }
     }
     // SAFETY: the caller's promise.
@@ -273,12 +283,12 @@ unsafe fn decide(signum: c_int, info: *mut siginfo_t, context: *mut c_void) {
 /// # Safety
 ///
 /// - `info` and `context` are what the kernel passes to a handler with `SA_SIGINFO`.
-unsafe fn gather(signum: c_int, info: *const siginfo_t, context: *const ucontext_t) -> SignalInfo {
+unsafe fn gather(signum: c_int, info: *const siginfo_t, context: *mut ucontext_t) -> SignalInfo {
     // SAFETY: the caller's promise.
-    let info = unsafe { &*info };
-    let code = info.si_code;
+    let told = unsafe { &*info };
+    let code = told.si_code;
     // SAFETY: the field is there for all signals, though only for some of them is it an address.
-    let addr = unsafe { info.si_addr() }.addr();
+    let addr = unsafe { told.si_addr() }.addr();
     let tells_addr =
         matches!(signum, libc::SIGSEGV | libc::SIGBUS) && code > 0 && code != libc::SI_KERNEL;
     // SAFETY: the caller's promise.
@@ -290,6 +300,8 @@ unsafe fn gather(signum: c_int, info: *const siginfo_t, context: *const ucontext
         pc,
         sp,
         fp,
+        info,
+        context,
     }
 }
 

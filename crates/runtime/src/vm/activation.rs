@@ -11,6 +11,7 @@ use selvedge_artifact::traps::TrapCode;
 use super::context::VMRuntimeLimits;
 use crate::host::error::HostError;
 use crate::stack::Bounds;
+use crate::traphandlers::UnwindReason;
 
 /// Why a guest was left without returning, as the side that stopped it left it in the store.
 pub(crate) enum Outcome {
@@ -20,6 +21,16 @@ pub(crate) enum Outcome {
     Panic(Box<dyn Any + Send>),
     /// A libcall trapped.
     Trap(TrapCode, Option<String>),
+}
+
+impl From<UnwindReason> for Outcome {
+    fn from(reason: UnwindReason) -> Self {
+        match reason {
+            UnwindReason::Panic(payload) => Self::Panic(payload),
+            UnwindReason::UserTrap(error) => Self::Host(HostError::Error(error)),
+            UnwindReason::LibTrap(code) => Self::Trap(code, None),
+        }
+    }
 }
 
 /// A trap that the signal handler found.
@@ -95,6 +106,12 @@ impl Activation {
         let _restore = Restore(outer);
         self.outer.set(outer);
         call()
+    }
+
+    /// Whether the caller stands on the stack of this thread's innermost guest.
+    pub(crate) fn on_guest_stack() -> bool {
+        let sp = crate::arch::stack_pointer();
+        Self::with_current(|activation| activation.bounds().usable.contains(&sp)).unwrap_or(false)
     }
 
     /// Calls a function with the innermost activation of this thread, if there is one. Usable in a

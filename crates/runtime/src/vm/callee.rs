@@ -1,8 +1,6 @@
 //! A function that the host may call: who, of what type, through which trampoline.
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
-use std::panic::resume_unwind;
-
 use selvedge_artifact::ids::FuncIdx;
 use selvedge_artifact::types::FuncType;
 use selvedge_artifact::vmfields::KIND_GUEST;
@@ -15,6 +13,7 @@ use crate::error::Error;
 use crate::host::error::HostError;
 use crate::instance::record::Record;
 use crate::instance::store::Store;
+use crate::traphandlers::resume_panic;
 
 /// A function of a store, ready to be called.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +100,7 @@ impl Callee {
 #[cold]
 fn failed(store: &Store, outcome: Outcome) -> Error {
     match outcome {
-        Outcome::Panic(payload) => resume_unwind(payload),
+        Outcome::Panic(payload) => resume_panic(payload),
         Outcome::Trap(code, detail) => store.fault(code, None, detail, &[]),
         Outcome::Host(HostError::Trap(code)) => store.fault(code, None, None, &[]),
         Outcome::Host(HostError::Terminate(details)) => Error::RuntimeTerminated(details),

@@ -1,8 +1,6 @@
 //! Host to guest and back: a stack, an activation, and what to make of how the guest was left.
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
-use std::panic::resume_unwind;
-
 use selvedge_artifact::traps::TrapCode;
 
 use super::activation::{Activation, Outcome};
@@ -12,8 +10,9 @@ use crate::arch;
 use crate::error::Error;
 use crate::host::error::HostError;
 use crate::instance::store::Store;
-use crate::stack::{Bounds, cache};
-use crate::sys::{sigstack, thread};
+use crate::stack::Bounds;
+use crate::sys::thread;
+use crate::traphandlers::{lazy_per_thread_init, on_wasm_stack, resume_panic};
 
 /// Room that the host's stack must have for a guest to be entered: host functions run there.
 const HOST_STACK_ROOM: usize = 128 << 10;
@@ -58,7 +57,7 @@ impl Entry {
     /// - `slots` has as many slots as its signature needs, typed as it says.
     #[inline]
     pub(crate) unsafe fn call(&self, store: &Store, slots: &mut [ArraySlot]) -> Result<(), Error> {
-        sigstack::ensure().map_err(Error::system("make a signal stack"))?;
+        lazy_per_thread_init()?;
         if thread::stack_left(arch::stack_pointer()).is_some_and(|left| left < HOST_STACK_ROOM) {
             return Err(stack_short(store));
         }
@@ -66,12 +65,11 @@ impl Entry {
             // SAFETY: passed on from the caller.
             return unsafe { self.call_nested(store, slots) };
         }
-        let stack = cache::acquire(store.region_limits.stack_len)
-            .map_err(Error::system("map a guest stack"))?;
-        store.limits.set_stack_limit(stack.limit());
-        // SAFETY: the top of a stack that nothing else uses; the rest is passed on from the caller.
-        let result = unsafe { self.enter(store, stack.bounds(), stack.top(), slots) };
-        cache::release(stack);
+        let result = on_wasm_stack(store.region_limits.stack_len, |stack| {
+            store.limits.set_stack_limit(stack.limit());
+            // SAFETY: the top of a stack that nothing else uses; the rest is passed on from the caller.
+            unsafe { self.enter(store, stack.bounds(), stack.top(), slots) }
+        });
         result.map_err(Stopped::into_error)
     }
 
@@ -161,19 +159,25 @@ fn stack_short(store: &Store) -> Error {
 }
 
 /// How a guest was stopped.
-enum Stopped {
+pub(crate) enum Stopped {
     Error(Error),
     Panic(Box<dyn std::any::Any + Send>),
 }
 
 impl Stopped {
+    /// Whether the guest has used up its stack.
+    #[cold]
+    pub(crate) fn is_overflow(&self) -> bool {
+        matches!(self, Self::Error(Error::RuntimeFault(fault)) if fault.code == TrapCode::StackOverflow)
+    }
+
     /// The error; a panic goes on from here, on the stack of whoever called the guest, now that
     /// everything is in order again.
     #[cold]
     fn into_error(self) -> Error {
         match self {
             Self::Error(error) => error,
-            Self::Panic(payload) => resume_unwind(payload),
+            Self::Panic(payload) => resume_panic(payload),
         }
     }
 }
@@ -220,7 +224,7 @@ fn stopped(store: &Store, activation: &Activation) -> Stopped {
 }
 
 /// An error of the runtime that passed through a host function comes out as itself.
-pub(super) fn host_error(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+pub(crate) fn host_error(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => *error,
         Err(error) => Error::HostFunction(error),

@@ -4,8 +4,6 @@
 //! kept in the store, a request is raised, and the trampoline leaves the guest (I-2, R-4).
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use selvedge_artifact::types::FuncType;
 
 use super::activation::Outcome;
@@ -14,6 +12,7 @@ use crate::host::error::HostError;
 use crate::host::func::HostFunc;
 use crate::host::vmctx::Vmctx;
 use crate::instance::record::Record;
+use crate::traphandlers::{host_boundary, on_host_stack};
 
 /// Entry by array: `(VMFuncRef, caller, slots)`.
 pub(crate) type ArrayEntry = unsafe extern "C" fn(*const VMFuncRef, *const Record, *mut ArraySlot);
@@ -64,10 +63,10 @@ pub(crate) unsafe fn run<F: 'static, T>(
     // the instance that is calling owns the record and keeps the function (I-11).
     let (env, caller) = unsafe { (&*((*func_ref).ctx as *const Env<F>), &*caller) };
     let vmctx = Vmctx::new(caller);
-    match catch_unwind(AssertUnwindSafe(|| body(&env.func, &vmctx))) {
+    match host_boundary(|| on_host_stack(|| body(&env.func, &vmctx))) {
         Ok(Ok(value)) => Some(value),
         Ok(Err(error)) => fail(caller, Outcome::Host(error)),
-        Err(payload) => fail(caller, Outcome::Panic(payload)),
+        Err(reason) => fail(caller, reason.into()),
     }
 }
 

@@ -2,7 +2,6 @@
 //! `instance/builtins.rs`.
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use selvedge_artifact::vmfields::KIND_HOST_REGS;
@@ -13,6 +12,7 @@ use super::context::VMFuncRef;
 use crate::arch;
 use crate::instance::builtins::LibTrap;
 use crate::instance::record::Record;
+use crate::traphandlers::{host_boundary, on_host_stack};
 
 macro_rules! abi {
     (I32) => {
@@ -57,10 +57,10 @@ with_builtins!(entries);
 
 /// Runs a libcall; one that traps leaves its reason in the store and a request to leave the guest.
 fn run<T: Default>(caller: &Record, body: impl FnOnce() -> Result<T, LibTrap>) -> T {
-    let outcome = match catch_unwind(AssertUnwindSafe(body)) {
+    let outcome = match host_boundary(|| on_host_stack(body)) {
         Ok(Ok(value)) => return value,
         Ok(Err(trap)) => Outcome::Trap(trap.code, trap.detail),
-        Err(payload) => Outcome::Panic(payload),
+        Err(reason) => reason.into(),
     };
     caller.store().raise(outcome);
     T::default()

@@ -7,6 +7,7 @@ pub(crate) mod activation;
 pub(crate) mod backtrace;
 pub(crate) mod callee;
 pub(crate) mod context;
+pub(crate) mod custom_handler;
 pub(crate) mod enter;
 pub(crate) mod far_memory;
 pub(crate) mod host_entry;
@@ -17,3 +18,5 @@ pub(crate) mod on_signal;
 pub(crate) mod ptr;
 pub(crate) mod store_ptr;
 pub(crate) mod views;
+
+pub(crate) use enter::host_error;

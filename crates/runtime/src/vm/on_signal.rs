@@ -6,6 +6,7 @@
 use selvedge_artifact::pcmap::TrapTable;
 
 use super::activation::{Activation, TrapRecord};
+use super::custom_handler;
 use crate::arch::{self, regs::Regs};
 use crate::code::registry;
 use crate::error::Error;
@@ -23,10 +24,15 @@ pub(crate) fn uninstall() -> Result<bool, Error> {
 }
 
 fn on_signal(info: &SignalInfo) -> Action {
-    let kind = match info.signum {
-        libc::SIGSEGV | libc::SIGBUS => Kind::Access,
-        libc::SIGFPE => Kind::Arithmetic,
-        libc::SIGILL => Kind::Illegal,
+    if custom_handler::handles(info) {
+        return Action::Resume;
+    }
+    let kind = match (info.signum, info.code) {
+        // Memory that has failed is nobody's trap, wherever it was.
+        (libc::SIGBUS, libc::BUS_MCEERR_AR | libc::BUS_MCEERR_AO) => return Action::Forward,
+        (libc::SIGSEGV | libc::SIGBUS, _) => Kind::Access,
+        (libc::SIGFPE, _) => Kind::Arithmetic,
+        (libc::SIGILL, _) => Kind::Illegal,
         _ => return Action::Forward,
     };
     Activation::with_current(|activation| decide(info, kind, activation)).unwrap_or(Action::Forward)
@@ -43,6 +49,7 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
     let (stack, guard) = (&activation.bounds().usable, &activation.bounds().guard);
     let facts = Facts {
         kind,
+        raised: info.code > 0,
         running: true,
         in_code: code.is_some(),
         on_guest_stack: stack.contains(&info.sp)

@@ -1,23 +1,24 @@
-//! Tests of the caches. Those that look at what comes back from where have a slot and a pool of
+//! Tests of the caches. Those that look at what comes back from where have a cache and a pool of
 //! their own, as other tests of the same process use the global ones.
 
 use super::*;
+use crate::stack::tests::write;
 use crate::sys::page::page_len;
 use std::sync::mpsc;
 use std::thread;
 
-/// Makes `acquire` and `release` go to a slot and a pool of the test's own.
+/// Makes `acquire` and `release` go to a cache and a pool of the test's own.
 macro_rules! own_caches {
     () => {
         static OWN_POOL: Pool = Pool::new(8);
         thread_local! {
-            static OWN_SLOT: Slot = const { Slot::new(&OWN_POOL) };
+            static OWN_CACHE: StackCache = const { StackCache::new(&OWN_POOL) };
         }
         fn acquire(usable_len: usize) -> io::Result<Box<Stack>> {
-            acquire_from(&OWN_SLOT, &OWN_POOL, usable_len)
+            acquire_from(&OWN_CACHE, &OWN_POOL, usable_len)
         }
         fn release(stack: Box<Stack>) {
-            release_to(&OWN_SLOT, &OWN_POOL, stack);
+            release_to(&OWN_CACHE, &OWN_POOL, stack);
         }
     };
 }
@@ -59,7 +60,7 @@ fn only_exactly_the_wanted_length_is_handed_out() {
 fn guards_are_long_enough_and_not_counted() {
     let stack = acquire(1).unwrap();
     assert_eq!(stack.usable_len(), page_len());
-    assert!(stack.bounds().guard.len() >= LOW_GUARD_LEN);
+    assert!(stack.bounds().guard.len() >= GUARD_LEN);
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn a_full_pool_lets_its_oldest_go() {
     let limits: Vec<usize> = [short, short, short, long]
         .into_iter()
         .map(|len| {
-            let stack = Box::new(Stack::new(len, LOW_GUARD_LEN).unwrap());
+            let stack = Box::new(Stack::new(len, GUARD_LEN).unwrap());
             let limit = stack.limit();
             pool.put(stack);
             limit
@@ -147,7 +148,7 @@ fn stacks_can_be_used_from_dying_thread_locals() {
     }
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        // One dies before the slot of this thread and one after it, whichever it is.
+        // One dies before the cache of this thread and one after it, whichever it is.
         BEFORE.set(Some(Late(sender.clone())));
         release(acquire(40 * page_len()).unwrap());
         AFTER.set(Some(Late(sender)));
@@ -175,4 +176,55 @@ fn threads_share_the_pool() {
         }
     });
     assert!(OWN_POOL.stacks.lock().unwrap().len() <= 8);
+}
+
+/// Whether the page at an address has memory behind it.
+fn is_resident(addr: usize) -> bool {
+    // Each entry of the page map is 8 bytes; bit 63 says that the page is there (proc_pid_pagemap(5)).
+    use std::os::unix::fs::FileExt;
+    let mut entry = [0; 8];
+    let map = std::fs::File::open("/proc/self/pagemap").unwrap();
+    map.read_exact_at(&mut entry, (addr / page_len() * 8) as u64)
+        .unwrap();
+    u64::from_le_bytes(entry) >> 63 == 1
+}
+
+#[test]
+fn what_lies_deep_is_given_back_after_an_overflow_and_now_and_then() {
+    own_caches!();
+    let touched = || {
+        let stack = acquire(1 << 20).unwrap();
+        let (deep, high) = (stack.limit(), stack.top() - page_len());
+        for at in [deep, high] {
+            write(at, 1);
+            assert!(is_resident(at));
+        }
+        (stack, deep, high)
+    };
+    let (stack, deep, high) = touched();
+    release(stack);
+    assert!(is_resident(deep), "the next guest may be as deep");
+    for _ in 1..TRIM_PERIOD {
+        release(acquire(1 << 20).unwrap());
+    }
+    assert!(!is_resident(deep) && is_resident(high));
+    // The caches of the process, for the path that overflowed guests take.
+    let stack = super::acquire(1 << 20).unwrap();
+    let (deep, high) = (stack.limit(), stack.top() - page_len());
+    write(deep, 1);
+    write(high, 1);
+    release_overflowed(stack);
+    assert!(!is_resident(deep) && is_resident(high));
+}
+
+#[test]
+fn draining_unmaps_the_threads_stack_and_the_pools() {
+    own_caches!();
+    let stacks: Vec<_> = (0..5).map(|_| acquire(60 * page_len()).unwrap()).collect();
+    stacks.into_iter().for_each(release);
+    assert_eq!(OWN_POOL.stacks.lock().unwrap().len(), 4);
+    drain(&OWN_CACHE, &OWN_POOL);
+    assert!(OWN_POOL.stacks.lock().unwrap().is_empty());
+    assert!(OWN_CACHE.with(|cache| cache.held.take()).is_none());
+    release(acquire(60 * page_len()).unwrap());
 }
