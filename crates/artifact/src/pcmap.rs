@@ -1,11 +1,12 @@
-//! Maps from code offsets: the trap table and the address map.
+//! Maps from code offsets: the trap table, the address map, the fuel map.
 //!
-//! Both are sorted arrays in the artifact, read in place: the trap table from within a signal
+//! All are sorted arrays in the artifact, read in place: the trap table from within a signal
 //! handler, so its lookup neither allocates nor locks nor panics.
 //!
 //! ```text
 //! trap table   | count: u32 | code offset: u32 * count | trap code: u8 * count  |
 //! address map  | count: u32 | code offset: u32 * count | Wasm offset: u32 * count |
+//! fuel map     | count: u32 | code offset: u32 * count | value: u32 * count |
 //! ```
 
 use crate::contract::traps::TrapCode;
@@ -23,9 +24,18 @@ pub fn encode_traps(traps: &[(u32, TrapCode)]) -> Vec<u8> {
 
 /// Encodes an address map. Offsets must rise strictly; an entry holds up to the next one.
 pub fn encode_addresses(addresses: &[(u32, u32)]) -> Vec<u8> {
-    debug_assert!(addresses.is_sorted_by(|a, b| a.0 < b.0));
-    let mut bytes = encode_offsets(addresses.iter().map(|a| a.0));
-    bytes.extend(addresses.iter().flat_map(|a| a.1.to_le_bytes()));
+    encode_words(addresses)
+}
+
+/// Encodes a fuel map. Offsets must rise strictly.
+pub fn encode_fuel(points: &[(u32, u32)]) -> Vec<u8> {
+    encode_words(points)
+}
+
+fn encode_words(entries: &[(u32, u32)]) -> Vec<u8> {
+    debug_assert!(entries.is_sorted_by(|a, b| a.0 < b.0));
+    let mut bytes = encode_offsets(entries.iter().map(|e| e.0));
+    bytes.extend(entries.iter().flat_map(|e| e.1.to_le_bytes()));
     bytes
 }
 
@@ -108,9 +118,42 @@ impl<'a> AddressMap<'a> {
     }
 }
 
+/// The fuel map, read in place: what the pinned register leaves out at an instruction that trapped.
+#[derive(Clone, Copy, Debug)]
+pub struct FuelMap<'a>(Table<'a>);
+
+impl<'a> FuelMap<'a> {
+    /// Views encoded bytes; `None` if their length is not what their count says.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        Table::new(bytes, 4).map(Self)
+    }
+
+    /// The value of the trapping instruction at exactly this offset of the text: for a check of the
+    /// fuel the offset at which a guest that was given more goes on, for any other the units that its
+    /// block has executed and not counted yet.
+    pub fn lookup(&self, offset: u32) -> Option<u32> {
+        let position = self.0.position(offset)?;
+        if self.0.offset(position) != offset {
+            return None;
+        }
+        let value = self.0.values.as_chunks::<4>().0.get(position)?;
+        Some(u32::from_le_bytes(*value))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fuel_is_found_at_its_offset_only() {
+        let bytes = encode_fuel(&[(4, 7), (9, 1)]);
+        let map = FuelMap::new(&bytes).unwrap();
+        assert_eq!(map.lookup(3), None);
+        assert_eq!(map.lookup(4), Some(7));
+        assert_eq!(map.lookup(5), None);
+        assert_eq!(map.lookup(9), Some(1));
+    }
 
     #[test]
     fn traps_are_found_at_their_offset_only() {

@@ -8,7 +8,7 @@ use object::{Endianness, Object, ObjectSection};
 use crate::error::Error;
 use crate::header::{self, Accepts, Identity};
 use crate::module::{ModuleInfo, SectionLens};
-use crate::pcmap::{AddressMap, TrapTable};
+use crate::pcmap::{AddressMap, FuelMap, TrapTable};
 use crate::write::{SECTION_PAGE_LEN, names};
 
 /// First bytes of an ELF file.
@@ -34,6 +34,8 @@ pub struct Layout {
     pub traps: Range<usize>,
     /// The address map.
     pub addresses: Range<usize>,
+    /// The fuel map.
+    pub fuel: Range<usize>,
     /// Function names.
     pub names: Range<usize>,
 }
@@ -62,6 +64,7 @@ pub fn read(file: &[u8], accepts: &Accepts<'_>) -> Result<Artifact, Error> {
         tables: section(names::TABLES)?,
         traps: section(names::TRAPS)?,
         addresses: section(names::ADDRMAP)?,
+        fuel: section(names::FUEL)?,
         names: section(names::NAMES)?,
     };
     for (range, name) in [(&layout.text, names::TEXT), (&layout.image, names::IMAGE)] {
@@ -82,6 +85,8 @@ pub fn read(file: &[u8], accepts: &Accepts<'_>) -> Result<Artifact, Error> {
         .ok_or(Error::DamagedSection(names::TRAPS))?;
     AddressMap::new(bytes(file, &layout.addresses, names::ADDRMAP)?)
         .ok_or(Error::DamagedSection(names::ADDRMAP))?;
+    FuelMap::new(bytes(file, &layout.fuel, names::FUEL)?)
+        .ok_or(Error::DamagedSection(names::FUEL))?;
     Ok(Artifact {
         identity,
         info,

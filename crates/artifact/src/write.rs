@@ -23,6 +23,7 @@ pub(crate) mod names {
     pub(crate) const TABLES: &str = ".selvedge.tables";
     pub(crate) const TRAPS: &str = ".selvedge.traps";
     pub(crate) const ADDRMAP: &str = ".selvedge.addrmap";
+    pub(crate) const FUEL: &str = ".selvedge.fuel";
     pub(crate) const NAMES: &str = ".selvedge.names";
     pub(crate) const META: &str = ".selvedge.meta";
     pub(crate) const HEADER: &str = ".selvedge.header";
@@ -59,6 +60,9 @@ pub struct Parts<'a> {
     pub traps: &'a [(u32, TrapCode)],
     /// Code offsets and the Wasm offsets they come from, rising.
     pub addresses: &'a [(u32, u32)],
+    /// Code offsets that may trap, and what the count of fuel leaves out there, rising; see
+    /// [`FuelMap`](crate::pcmap::FuelMap). Empty if the code does not count.
+    pub fuel: &'a [(u32, u32)],
     /// Function names by function index, rising.
     pub func_names: &'a [(u32, String)],
     /// Symbols for debuggers and profilers.
@@ -155,6 +159,8 @@ pub fn write(parts: &Parts<'_>) -> Result<Compiled, Error> {
         &addresses,
         16,
     );
+    let fuel = pcmap::encode_fuel(parts.fuel);
+    add(&mut file, names::FUEL, SectionKind::ReadOnlyData, &fuel, 16);
     add(
         &mut file,
         names::NAMES,

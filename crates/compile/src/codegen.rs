@@ -5,7 +5,9 @@
 
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{ExternalName, Function, TrapCode as IrTrapCode, UserExternalName};
+use cranelift_codegen::ir::{
+    DebugTag, ExternalName, Function, TrapCode as IrTrapCode, UserExternalName,
+};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::isa::unwind::UnwindInfo;
 use cranelift_codegen::isa::unwind::systemv;
@@ -31,6 +33,8 @@ pub(crate) struct Code {
     pub(crate) traps: Vec<(u32, TrapCode)>,
     /// Offsets and the Wasm offsets they come from, rising; the first offset is 0.
     pub(crate) addresses: Vec<(u32, u32)>,
+    /// Offsets of instructions that may trap, and what the count of fuel leaves out there, rising.
+    pub(crate) fuel: Vec<(u32, u32)>,
     /// How to unwind.
     pub(crate) unwind: Option<systemv::UnwindInfo>,
 }
@@ -54,17 +58,19 @@ pub(crate) enum Target {
     TextStart,
 }
 
-/// Generates the code of `context.func`.
+/// Generates the code of `context.func`; `residuals` are the units of fuel that are pending at its Wasm
+/// offsets.
 pub(crate) fn generate(
     isa: &dyn TargetIsa,
     context: &mut Context,
+    residuals: &[(u32, u32)],
     name: &dyn Fn() -> String,
 ) -> Result<Code, Error> {
     compile(isa, context, name)?;
     let compiled = context
         .compiled_code()
         .ok_or_else(|| Error::codegen(name(), "no code came"))?;
-    code(isa, &context.func, compiled).map_err(|message| Error::codegen(name(), message))
+    code(isa, &context.func, compiled, residuals).map_err(|message| Error::codegen(name(), message))
 }
 
 /// The machine code as text.
@@ -102,7 +108,12 @@ fn error_text(error: &CodegenError) -> String {
     }
 }
 
-fn code(isa: &dyn TargetIsa, func: &Function, compiled: &CompiledCode) -> Result<Code, String> {
+fn code(
+    isa: &dyn TargetIsa,
+    func: &Function,
+    compiled: &CompiledCode,
+    residuals: &[(u32, u32)],
+) -> Result<Code, String> {
     let buffer = &compiled.buffer;
     let references = buffer
         .relocs()
@@ -124,12 +135,15 @@ fn code(isa: &dyn TargetIsa, func: &Function, compiled: &CompiledCode) -> Result
         None => None,
     };
     let ranges = buffer.get_srclocs_sorted().iter();
+    let addresses = addresses(ranges.map(|range| (range.start, range.end, range.loc.bits())));
+    let fuel = fuel(&traps, &addresses, &marks(compiled), residuals)?;
     Ok(Code {
         bytes: buffer.data().to_vec(),
         align: buffer.alignment,
         references,
         traps,
-        addresses: addresses(ranges.map(|range| (range.start, range.end, range.loc.bits()))),
+        addresses,
+        fuel,
         unwind,
     })
 }
@@ -176,6 +190,47 @@ fn trap_code(code: IrTrapCode) -> Result<TrapCode, String> {
         own => TrapCode::from_u8(own.as_raw().get())
             .ok_or_else(|| format!("it has the unknown trap code {own}")),
     }
+}
+
+/// Wasm offsets of checks of the fuel, and the code offsets behind them, rising.
+fn marks(compiled: &CompiledCode) -> Vec<(u32, u32)> {
+    let mut marks: Vec<_> = compiled
+        .buffer
+        .debug_tags()
+        .flat_map(|list| list.tags.iter().map(move |tag| (tag, list.offset)))
+        .filter_map(|(tag, offset)| match tag {
+            DebugTag::User(wasm) => Some((*wasm, offset)),
+            DebugTag::StackSlot(_) => None,
+        })
+        .collect();
+    marks.sort_unstable();
+    marks.dedup_by_key(|(wasm, _)| *wasm);
+    marks
+}
+
+/// The fuel map: for a check where to go on behind it, for another trap the units that are pending.
+fn fuel(
+    traps: &[(u32, TrapCode)],
+    addresses: &[(u32, u32)],
+    marks: &[(u32, u32)],
+    residuals: &[(u32, u32)],
+) -> Result<Vec<(u32, u32)>, String> {
+    let mut fuel = Vec::new();
+    for (offset, code) in traps {
+        let is_check = *code == TrapCode::OutOfFuel;
+        let values = if is_check { marks } else { residuals };
+        if values.is_empty() && !is_check {
+            continue;
+        }
+        let range = addresses.partition_point(|(start, _)| start <= offset);
+        let wasm = addresses[range.saturating_sub(1)].1;
+        match values.binary_search_by_key(&wasm, |(wasm, _)| *wasm) {
+            Ok(found) => fuel.push((*offset, values[found].1)),
+            Err(_) if is_check => return Err("a check of the fuel has no way on".to_owned()),
+            Err(_) => {}
+        }
+    }
+    Ok(fuel)
 }
 
 /// Source ranges, rising by start, to an address map: gaps are filled, neighbours that say the same

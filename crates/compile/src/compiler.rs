@@ -113,6 +113,7 @@ impl<'a> Compiler<'a> {
             info: &self.module.info,
             offsets: &self.offsets,
             tunables: &self.settings.tunables,
+            fuel: self.settings.fuel.as_ref(),
             relaxed_simd: self.relaxed_simd,
             pointer_frontend: self.isas.any().frontend_config(),
         };
@@ -135,6 +136,7 @@ impl<'a> Compiler<'a> {
             Kind::ALL[number % Kind::ALL.len()],
             SigIdx::new(sig as u32),
             &self.module.info.sigs[sig].sig,
+            self.settings.fuel.is_some(),
             self.isas.any().frontend_config(),
             &mut worker.builder,
             &mut worker.context.func,
@@ -158,7 +160,11 @@ impl<'a> Compiler<'a> {
             self.translate(worker, place)?;
             let name = || emit::symbol(&self.module, place);
             let isa = self.isas.of(&worker.context.func);
-            codegen::generate(isa, &mut worker.context, &name)
+            let residuals = match self.module.bodies.get(place) {
+                Some(_) => worker.translator.fuel_residuals.as_slice(),
+                None => &[],
+            };
+            codegen::generate(isa, &mut worker.context, residuals, &name)
         })
     }
 }

@@ -64,6 +64,7 @@ pub(crate) fn emit(
         tables: &tables,
         traps: &text.traps,
         addresses: &text.addresses,
+        fuel: &text.fuel,
         func_names: &module.func_names,
         symbols: &symbols(&module, &text.ranges),
     })?;
@@ -108,6 +109,7 @@ struct Text {
     ranges: Vec<CodeRange>,
     traps: Vec<(u32, TrapCode)>,
     addresses: Vec<(u32, u32)>,
+    fuel: Vec<(u32, u32)>,
 }
 
 fn link(codes: &[Code]) -> Result<Text, Error> {
@@ -133,6 +135,7 @@ fn link(codes: &[Code]) -> Result<Text, Error> {
         ranges,
         traps: Vec::with_capacity(codes.iter().map(|code| code.traps.len()).sum()),
         addresses: Vec::with_capacity(codes.iter().map(|code| code.addresses.len()).sum()),
+        fuel: Vec::with_capacity(codes.iter().map(|code| code.fuel.len()).sum()),
     };
     for (place, code) in codes.iter().enumerate() {
         text.place(place, code)?;
@@ -172,6 +175,13 @@ impl Text {
                 .iter()
                 .map(|(offset, code)| (base + offset, *code)),
         );
+        self.fuel.extend(code.fuel.iter().map(|(offset, value)| {
+            // What a check leads to is an offset itself.
+            let trap = code.traps.binary_search_by_key(offset, |(at, _)| *at);
+            let is_check = trap.is_ok_and(|at| code.traps[at].1 == TrapCode::OutOfFuel);
+            let value = if is_check { base + value } else { *value };
+            (base + offset, value)
+        }));
         for (offset, wasm) in &code.addresses {
             let offset = base + offset;
             // The end of one function may be the start of the next.

@@ -1,10 +1,12 @@
 //! What translated functions know of their module, and how they see the memory around `vmctx`.
 //!
 //! Signatures, trap codes and memory flags are made here and nowhere else, so that translated
-//! functions and trampolines agree on them. Nothing here emits instructions.
+//! functions and trampolines agree on them.
 
-use cranelift_codegen::ir::{self, AbiParam, types};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{self, AbiParam, InstBuilder, types};
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
+use cranelift_frontend::FunctionBuilder;
 use selvedge_artifact::ids::GlobalIdx;
 use selvedge_artifact::module::ModuleInfo;
 use selvedge_artifact::traps::TrapCode;
@@ -12,6 +14,7 @@ use selvedge_artifact::tunables::Tunables;
 use selvedge_artifact::types::{AbiSig, AbiType, FuncType, ValType};
 use selvedge_artifact::vmoffsets::VMOffsets;
 
+use crate::fuel_costs::FuelCosts;
 use crate::target::RelaxedSimd;
 
 /// Namespace of functions with a body, by `DefinedFuncIdx`.
@@ -33,6 +36,8 @@ pub(crate) struct ModuleEnv<'a> {
     pub offsets: &'a VMOffsets,
     /// What may be assumed of the runtime.
     pub tunables: &'a Tunables,
+    /// What each instruction costs in fuel, if it is counted.
+    pub fuel: Option<&'a FuelCosts>,
     /// How the instructions of relaxed SIMD choose among their results.
     pub relaxed_simd: RelaxedSimd,
     /// What the function builder must know of the target.
@@ -150,6 +155,18 @@ impl Region {
     pub(crate) fn constant(self, func: &mut ir::Function) -> ir::MemFlagsData {
         self.trusted(func).with_readonly().with_can_move()
     }
+}
+
+/// Traps if a count of fuel has come to zero, and marks where a guest that is given more goes on: the tag
+/// is the place in the Wasm file, by which the mark is found again.
+pub(crate) fn check_fuel(builder: &mut FunctionBuilder<'_>, count: ir::Value) {
+    let out = builder
+        .ins()
+        .icmp_imm_s(IntCC::SignedGreaterThanOrEqual, count, 0);
+    builder.ins().trapnz(out, trap_code(TrapCode::OutOfFuel));
+    let here = builder.ins().sequence_point();
+    let tag = ir::DebugTag::User(builder.srcloc().bits());
+    builder.func.debug_tags.set(here, [tag]);
 }
 
 /// Flags of an access by the guest to a linear memory: of any alignment, and a fault is a trap.

@@ -16,6 +16,7 @@ mod dump;
 mod emit;
 mod env;
 mod error;
+mod fuel_costs;
 mod func;
 mod module;
 mod parallel;
@@ -25,10 +26,11 @@ mod trampoline;
 
 pub use dump::dump;
 pub use error::Error;
+pub use fuel_costs::FuelCosts;
 pub use selvedge_artifact::header::Identity;
 pub use selvedge_artifact::module::ModuleInfo;
 pub use selvedge_artifact::write::Compiled;
-pub use settings::{Cpu, Dump, OptLevel, Settings, Tunables};
+pub use settings::{Cpu, Dump, Metering, OptLevel, Settings, Tunables};
 
 use compiler::Compiler;
 

@@ -1,6 +1,8 @@
 //! What the user may choose about compiling.
 
-pub use selvedge_artifact::tunables::{OptLevel, Tunables};
+pub use selvedge_artifact::tunables::{Metering, OptLevel, Tunables};
+
+use crate::fuel_costs::FuelCosts;
 
 /// The CPU that code is made for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -27,8 +29,20 @@ pub struct Settings {
     /// specification's deterministic profile. If not, they give what this CPU does fastest of what
     /// the specification allows.
     pub relaxed_simd_deterministic: bool,
+    /// What each instruction costs in fuel, if code is to count it. [`Tunables::metering`] says the same to
+    /// the runtime; [`Settings::count_fuel`] sets both.
+    pub fuel: Option<FuelCosts>,
     /// Whether functions are compiled on several threads. The artifact is the same either way.
     pub parallel: bool,
+}
+
+impl Settings {
+    /// Has code count fuel.
+    pub fn count_fuel(&mut self, costs: FuelCosts) {
+        let checksum = costs.checksum();
+        self.tunables.metering = Metering::Fuel { costs: checksum };
+        self.fuel = Some(costs);
+    }
 }
 
 impl Default for Settings {
@@ -38,6 +52,7 @@ impl Default for Settings {
             cpu: Cpu::default(),
             tunables: Tunables::default(),
             relaxed_simd_deterministic: false,
+            fuel: None,
             parallel: true,
         }
     }

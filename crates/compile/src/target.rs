@@ -5,7 +5,7 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 
 use crate::error::Error;
-use crate::settings::{Cpu, OptLevel, Settings, Tunables};
+use crate::settings::{Cpu, Metering, OptLevel, Settings, Tunables};
 
 /// Architecture and system of artifacts.
 pub(crate) const TARGET: &str = "x86_64-linux";
@@ -134,6 +134,18 @@ pub(crate) fn cpu_features(isa: &dyn TargetIsa) -> Vec<String> {
 }
 
 fn shared_flags(settings: &Settings, allocator: &str) -> Result<settings::Flags, Error> {
+    let metering = match &settings.fuel {
+        Some(costs) => Metering::Fuel {
+            costs: costs.checksum(),
+        },
+        None => Metering::None,
+    };
+    if metering != settings.tunables.metering {
+        return Err(Error::Settings(
+            "the tunables say otherwise about fuel than the settings do; set both with count_fuel"
+                .to_owned(),
+        ));
+    }
     let guard_log2 = stack_guard_log2(&settings.tunables)?.to_string();
     let opt_level = match settings.opt_level {
         OptLevel::None => "none",
@@ -164,6 +176,15 @@ fn shared_flags(settings: &Settings, allocator: &str) -> Result<settings::Flags,
         ("probestack_size_log2", &guard_log2),
         ("enable_heap_access_spectre_mitigation", "true"),
         ("enable_table_access_spectre_mitigation", "true"),
+        // It holds the count of fuel; where none is counted it is a register like any other.
+        (
+            "enable_pinned_reg",
+            if settings.fuel.is_some() {
+                "true"
+            } else {
+                "false"
+            },
+        ),
     ];
     let mut builder = settings::builder();
     for (name, value) in flags {

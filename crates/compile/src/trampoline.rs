@@ -14,7 +14,7 @@
 
 use cranelift_codegen::ir::{
     self, AbiParam, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
-    UserFuncName, Value,
+    UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -23,7 +23,7 @@ use selvedge_artifact::types::{ARRAY_SLOT_LEN, AbiSig, AbiType};
 use selvedge_artifact::vmfields::{vm_context_header, vm_func_ref};
 use selvedge_artifact::vmoffsets::VMOffsets;
 
-use crate::env::{POINTER, Region, abi_type, foreign_signature};
+use crate::env::{POINTER, Region, abi_type, check_fuel, foreign_signature};
 
 /// Namespace of trampolines; only their own names are in it.
 const NS_TRAMPOLINE: u32 = 2;
@@ -60,6 +60,7 @@ pub(crate) fn build(
     kind: Kind,
     index: SigIdx,
     sig: &AbiSig,
+    fuel: bool,
     frontend: TargetFrontendConfig,
     context: &mut FunctionBuilderContext,
     out: &mut ir::Function,
@@ -77,7 +78,13 @@ pub(crate) fn build(
     builder.seal_block(entry);
     let params = builder.block_params(entry).to_vec();
     match kind {
-        Kind::HostToGuest => host_to_guest(&mut builder, sig, &params),
+        Kind::HostToGuest => {
+            if fuel {
+                let count = builder.ins().get_pinned_reg(types::I64);
+                check_fuel(&mut builder, count);
+            }
+            host_to_guest(&mut builder, sig, &params);
+        }
         Kind::GuestToGuest => guest_to_guest(&mut builder, sig, &params),
         Kind::GuestToHostArray => guest_to_host_array(&mut builder, sig, &params),
     }

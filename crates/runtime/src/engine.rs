@@ -31,13 +31,22 @@ impl Engine {
     ///
     /// [`Error::System`] if the handler can't be installed.
     pub fn new() -> Result<Self, Error> {
-        init_traps()?;
-        Ok(Self::without_handler())
+        Self::with_tunables(Tunables::default())
     }
 
-    fn without_handler() -> Self {
+    /// Makes an engine for code that was compiled with certain tunables.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::new`].
+    pub fn with_tunables(tunables: Tunables) -> Result<Self, Error> {
+        init_traps()?;
+        Ok(Self::without_handler(tunables))
+    }
+
+    fn without_handler(tunables: Tunables) -> Self {
         let shared = Shared {
-            tunables: Tunables::default(),
+            tunables,
             types: Mutex::default(),
         };
         Self {
@@ -102,7 +111,7 @@ mod tests {
     #[test]
     fn equal_types_have_one_number() {
         // Other tests of this process look at signal dispositions, so no handler is installed.
-        let engine = Engine::without_handler();
+        let engine = Engine::without_handler(Tunables::default());
         let a = FuncType::new([ValType::I32], []);
         let b = FuncType::new([], [ValType::I32]);
         let first = engine.type_ids(&[a.clone(), b.clone(), a.clone()]);

@@ -109,6 +109,11 @@ pub enum Error {
         "the function reference belongs to another instance; references can't be passed between instances"
     )]
     ForeignReference,
+    /// The guest's code does not count fuel.
+    #[error(
+        "the code of this engine does not count fuel; make the engine with settings that have it counted"
+    )]
+    FuelNotCounted,
     /// The module has a start function that has not run.
     #[error("the module has a start function that has not run yet; call run_start first")]
     InstanceNeedsStart,

@@ -27,6 +27,7 @@ mod module;
 mod program;
 mod region;
 mod stack;
+mod stop;
 mod sys;
 pub mod traphandlers;
 mod value;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use selvedge_artifact::ids::{DefinedFuncIdx, FuncIdx};
 use selvedge_artifact::module::{CodeRange, ModuleInfo, SigTrampolines};
-use selvedge_artifact::pcmap::AddressMap;
+use selvedge_artifact::pcmap::{AddressMap, FuelMap};
 use selvedge_artifact::read::{self, Layout};
 use selvedge_artifact::types::ExternType;
 use selvedge_artifact::vmoffsets::VMOffsets;
@@ -274,6 +274,12 @@ impl Module {
     pub(crate) fn wasm_offset(&self, pc: usize) -> Option<u32> {
         let bytes = &self.inner.bytes.as_slice()[self.inner.layout.addresses.clone()];
         AddressMap::new(bytes)?.lookup(self.text_offset(pc)?)
+    }
+
+    /// What the fuel map has for the instruction at an address of this module's code.
+    pub(crate) fn fuel_value(&self, pc: usize) -> Option<u32> {
+        let bytes = &self.inner.bytes.as_slice()[self.inner.layout.fuel.clone()];
+        FuelMap::new(bytes)?.lookup(self.text_offset(pc)?)
     }
 
     /// Whether an address lies in this module's code.

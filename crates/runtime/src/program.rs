@@ -93,7 +93,7 @@ impl Image {
 
 /// The `VMFuncRef` through which a module calls a host function.
 pub(crate) fn host_func_ref(module: &Module, ty: TypeIdx, func: &HostFunc) -> VMFuncRef {
-    let guest_to_host = arch::guest_to_host as *const () as usize;
+    let guest_to_host = arch::way_to_host(module.engine().tunables().counts_fuel());
     let (call, body, kind) = match func.regs_entry {
         Some(entry) => (guest_to_host, entry, KIND_HOST_REGS),
         None => {

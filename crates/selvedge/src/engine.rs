@@ -11,7 +11,7 @@ use selvedge_runtime::Module;
 
 use crate::inspect::{self, Summary};
 use crate::source;
-use crate::{Cpu, Dump, Error, OptLevel};
+use crate::{Cpu, Dump, Error, FuelCosts, OptLevel};
 
 /// What may be chosen about an engine. The default is fast code for this machine, compiled on all its
 /// cores.
@@ -28,6 +28,7 @@ pub struct Settings {
     cpu: Cpu,
     relaxed_simd_deterministic: bool,
     single_threaded: bool,
+    fuel: Option<FuelCosts>,
 }
 
 impl Settings {
@@ -52,6 +53,16 @@ impl Settings {
     #[must_use]
     pub fn with_relaxed_simd_deterministic(mut self, deterministic: bool) -> Self {
         self.relaxed_simd_deterministic = deterministic;
+        self
+    }
+
+    /// Has code count fuel, each instruction at what the table says ([`FuelCosts::default`] is one unit for
+    /// nearly all). The guests of such an engine can be given a budget, see
+    /// [`Instance::set_fuel`](crate::Instance::set_fuel). Artifacts of engines that count otherwise, or not
+    /// at all, are refused.
+    #[must_use]
+    pub fn with_fuel(mut self, costs: FuelCosts) -> Self {
+        self.fuel = Some(costs);
         self
     }
 
@@ -83,13 +94,15 @@ impl Engine {
     ///
     /// If the system refuses the handler.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        let runtime = selvedge_runtime::Engine::new()?;
         let mut compile = CompileSettings::default();
+        if let Some(costs) = &settings.fuel {
+            compile.count_fuel(costs.clone());
+        }
+        let runtime = selvedge_runtime::Engine::with_tunables(compile.tunables)?;
         compile.opt_level = settings.opt_level;
         compile.cpu = settings.cpu;
         compile.relaxed_simd_deterministic = settings.relaxed_simd_deterministic;
         compile.parallel = !settings.single_threaded;
-        compile.tunables = *runtime.tunables();
         Ok(Self {
             runtime,
             settings: Arc::new(compile),

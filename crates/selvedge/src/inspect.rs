@@ -128,6 +128,7 @@ fn artifact_sections(layout: &Layout) -> Vec<(String, u64)> {
         section("tables", &layout.tables),
         section("traps", &layout.traps),
         section("address map", &layout.addresses),
+        section("fuel map", &layout.fuel),
         section("names", &layout.names),
     ]
 }

@@ -63,6 +63,8 @@ trap_codes! {
     10 Unreachable "unreachable" "unreachable"
     /// A null reference where one to an object is needed.
     11 NullReference "null_reference" "null reference"
+    /// The guest has used up its fuel.
+    20 OutOfFuel "out_of_fuel" "all fuel consumed"
 }
 
 impl TrapCode {

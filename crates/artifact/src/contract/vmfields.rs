@@ -66,7 +66,9 @@ macro_rules! with_vm_structs {
                 /// Lowest usable address of the guest's stack. Guest code does not compare with it:
                 /// a guard lies below.
                 stack_limit: u64,
-                /// Fuel consumed; unused until metering is built.
+                /// Fuel consumed beyond what the guest may consume: negative while some is left, and
+                /// counted up. While guest code runs, the count is in the pinned register; trampolines
+                /// write it here on the way to the host and read it on the way back.
                 fuel_consumed: i64,
                 /// Epoch at which the guest is to stop; unused until epochs are built.
                 epoch_deadline: u64,

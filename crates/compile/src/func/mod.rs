@@ -13,6 +13,7 @@ mod call;
 mod control;
 mod convert;
 mod memory;
+mod meter;
 mod numeric;
 mod reference;
 mod simd;
@@ -31,6 +32,7 @@ use wasmparser::{FuncValidator, FunctionBody, Operator, OperatorsReader, Validat
 use crate::env::{ModuleEnv, NS_FUNC, guest_signature};
 use crate::error::Error;
 use call::Callees;
+use meter::Meter;
 use stack::Frame;
 use variable::Local;
 
@@ -52,6 +54,9 @@ pub(crate) struct FuncTranslator {
     locals: Vec<Local>,
     call_args: Vec<Value>,
     branch_args: Vec<BlockArg>,
+    /// Of the function translated last: Wasm offsets of instructions, and the units of fuel that a trap
+    /// there has to add, rising.
+    pub(crate) fuel_residuals: Vec<(u32, u32)>,
 }
 
 impl FuncTranslator {
@@ -104,6 +109,7 @@ impl FuncTranslator {
             reachable: true,
             dead_depth: 0,
             callees: Callees::default(),
+            meter: Meter::new(env.fuel, &mut self.fuel_residuals),
             call_args: &mut self.call_args,
             branch_args: &mut self.branch_args,
             passed_values: 0,
@@ -133,6 +139,7 @@ struct Translation<'f, 'm> {
     /// Blocks opened in unreachable code since `reachable` became false.
     dead_depth: usize,
     callees: Callees,
+    meter: Meter<'f>,
     /// Scratch space for the arguments of a call.
     call_args: &'f mut Vec<Value>,
     /// Scratch space for the arguments of a branch.
@@ -169,6 +176,7 @@ impl Translation<'_, '_> {
         if !self.reachable {
             return self.skip(op);
         }
+        self.meter(op, offset);
         let known = self.variable(op)
             || self.numeric(op)
             || self.memory(op, offset)?

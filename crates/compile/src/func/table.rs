@@ -40,6 +40,7 @@ impl Translation<'_, '_> {
             Operator::TableGrow { table } => {
                 let is_64 = self.table_is_64(table);
                 let delta = self.pop_index_of(is_64);
+                self.charge_len(delta, 0);
                 let init = self.pop();
                 let table = self.u32_const(table);
                 let args = [table, delta, init];
@@ -49,6 +50,7 @@ impl Translation<'_, '_> {
             Operator::TableFill { table } => {
                 let is_64 = self.table_is_64(table);
                 let len = self.pop_index_of(is_64);
+                self.charge_len(len, 0);
                 let value = self.pop();
                 let dst = self.pop_index_of(is_64);
                 let table = self.u32_const(table);
@@ -60,6 +62,7 @@ impl Translation<'_, '_> {
             } => {
                 let (to_64, from_64) = (self.table_is_64(dst_table), self.table_is_64(src_table));
                 let len = self.pop_index_of(to_64 && from_64);
+                self.charge_len(len, 0);
                 let src = self.pop_index_of(from_64);
                 let dst = self.pop_index_of(to_64);
                 let tables = self.pair(dst_table, src_table);
@@ -67,6 +70,7 @@ impl Translation<'_, '_> {
             }
             Operator::TableInit { elem_index, table } => {
                 let (src, len) = self.pop2();
+                self.charge_len(len, 0);
                 let dst = self.pop_index_of(self.table_is_64(table));
                 let table_elem = self.pair(table, elem_index);
                 self.call_builtin(Builtin::TableInit, &[table_elem, dst, src, len]);

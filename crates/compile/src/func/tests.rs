@@ -28,6 +28,7 @@ fn translate_wasm(wasm: &[u8]) -> Result<Vec<ir::Function>, Error> {
         info: &module.info,
         offsets: &offsets,
         tunables: &settings.tunables,
+        fuel: None,
         relaxed_simd: target::relaxed_simd(&*isa, &settings),
         pointer_frontend: isa.frontend_config(),
     };
@@ -574,6 +575,7 @@ fn a_translator_can_be_used_after_an_error() {
             info: &module.info,
             offsets: &offsets,
             tunables: &settings.tunables,
+            fuel: None,
             relaxed_simd: target::relaxed_simd(&*isa, &settings),
             pointer_frontend: isa.frontend_config(),
         };

@@ -10,7 +10,7 @@ pub(crate) mod regs;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{cpu_has, enter, guest_to_host, leave, stack_pointer};
+pub(crate) use x86_64::{cpu_has, enter, leave, stack_pointer, way_to_host};
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!(

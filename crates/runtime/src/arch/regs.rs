@@ -6,7 +6,9 @@
 //! (`vm/on_signal.rs`).
 #![allow(unsafe_code, reason = "room R1, SAFETY.md")]
 
-use libc::{REG_EFL, REG_RAX, REG_RBP, REG_RBX, REG_RDI, REG_RIP, REG_RSP, greg_t, ucontext_t};
+use libc::{
+    REG_EFL, REG_R15, REG_RAX, REG_RBP, REG_RBX, REG_RDI, REG_RIP, REG_RSP, greg_t, ucontext_t,
+};
 
 /// The direction flag: set, it makes string instructions run downwards. The ABI wants it clear in
 /// all compiled code.
@@ -27,18 +29,18 @@ pub(crate) struct Regs {
     pub(crate) rax: usize,
 }
 
-/// The (pc, sp, fp) at which the signal struck.
+/// The (pc, sp, fp, pinned register) at which the signal struck.
 ///
 /// # Safety
 ///
 /// - `context` points to a context that can be read.
-pub(crate) unsafe fn read(context: *const ucontext_t) -> (usize, usize, usize) {
+pub(crate) unsafe fn read(context: *const ucontext_t) -> (usize, usize, usize, usize) {
     // SAFETY: the caller's promise. The place is not turned into a reference to the whole context,
     // of which the kernel fills only a part.
     let gregs = unsafe { &(*context).uc_mcontext.gregs };
-    let [pc, sp, fp] =
-        [REG_RIP, REG_RSP, REG_RBP].map(|register| gregs[register as usize] as usize);
-    (pc, sp, fp)
+    let [pc, sp, fp, pinned] =
+        [REG_RIP, REG_RSP, REG_RBP, REG_R15].map(|register| gregs[register as usize] as usize);
+    (pc, sp, fp, pinned)
 }
 
 /// Makes the thread go on with `regs` when the handler returns, with the direction flag clear.
@@ -73,11 +75,11 @@ mod tests {
     }
 
     #[test]
-    fn pc_sp_and_fp_are_read_from_their_registers() {
+    fn the_registers_that_matter_are_read_from_their_registers() {
         let context = numbered_context();
         // SAFETY: a context of our own.
         let read = unsafe { read(&context) };
-        assert_eq!(read, (0x1000 + 16, 0x1000 + 15, 0x1000 + 10));
+        assert_eq!(read, (0x1000 + 16, 0x1000 + 15, 0x1000 + 10, 0x1000 + 7));
     }
 
     #[test]

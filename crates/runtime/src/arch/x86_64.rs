@@ -61,16 +61,20 @@ pub(crate) unsafe extern "C" fn enter(
         "mov [rdi + {host_sp}], rsp",
         "mov [rdi + {entry_sp}], r9",
         "mov rbx, rdi", // kept by the guest: the way back finds limits here
+        // The pinned register, of guests that count fuel. To others it is one that they preserve.
+        "mov r15, [rdi + {fuel}]",
         "mov rdi, rsi",
         "mov rsi, rcx",
         "mov rcx, rdx",
         "mov rdx, r8",
         "mov rsp, r9",
         "call rcx",
+        "mov [rbx + {fuel}], r15",
         "xor eax, eax",
         "jmp {leave}",
         host_sp = const offset_of!(VMRuntimeLimits, host_sp),
         entry_sp = const offset_of!(VMRuntimeLimits, last_wasm_entry_sp),
+        fuel = const offset_of!(VMRuntimeLimits, fuel_consumed),
         leave = sym leave,
     )
 }
@@ -98,51 +102,83 @@ pub(crate) unsafe extern "C" fn leave() {
     )
 }
 
-/// Calls the host from the guest: `guest_to_host(VMFuncRef, caller's vmctx, arguments...)` saves the
-/// guest's place in the limits, switches to the host's stack, and calls the body of the `VMFuncRef`
-/// as `body(VMFuncRef, instance, arguments...)`. All arguments are in registers, at most one result
-/// is. On the way back it tests the request word, and leaves the guest if a request is there.
-///
-/// A guest may also jump here in a tail call. The return address and the frame pointer that are saved
-/// are then those of the function that waits for the one that left: as good to walk from.
-///
-/// # Safety
-///
-/// Called by generated code only, on a guest stack, with a `VMFuncRef` of a host function.
-#[unsafe(naked)]
-pub(crate) unsafe extern "C" fn guest_to_host() {
-    // In: rdi VMFuncRef, rsi vmctx, rdx rcx r8 r9 and xmm0 to xmm7 arguments. Out: rax or xmm0.
-    naked_asm!(
-        "push rbp",
-        "mov rbp, rsp",
-        "mov r11, [rbp + 8]",
-        "mov r10, [rsi + {limits}]",
-        "mov rsi, [rsi + {instance}]",
-        "mov [r10 + {exit_fp}], rbp",
-        "mov [r10 + {exit_pc}], r11",
-        "mov rsp, [r10 + {host_sp}]",
-        "sub rsp, 16",
-        "mov [rsp], r10",
-        "call qword ptr [rdi + {body}]",
-        "mov r10, [rsp]",
-        "cmp qword ptr [r10 + {request}], 0",
-        "jne 2f",
-        "mov rsp, rbp", // kept by the host function
-        "pop rbp",
-        "ret",
-        "2:",
-        "mov rbx, r10",
-        "mov eax, 1",
-        "jmp {leave}",
-        limits = const LIMITS,
-        instance = const INSTANCE,
-        exit_fp = const offset_of!(VMRuntimeLimits, last_wasm_exit_fp),
-        exit_pc = const offset_of!(VMRuntimeLimits, last_wasm_exit_pc),
-        host_sp = const offset_of!(VMRuntimeLimits, host_sp),
-        request = const offset_of!(VMRuntimeLimits, request),
-        body = const offset_of!(VMFuncRef, body),
-        leave = sym leave,
-    )
+/// Defines a way from the guest to the host.
+macro_rules! guest_to_host {
+    ($(#[$attr:meta])* $name:ident, out: [$($out:literal)?], back: [$($back:literal)?], $($operand:tt)*) => {
+        $(#[$attr])*
+        ///
+        /// It saves the guest's place in the limits, switches to the host's stack, and calls the body of the
+        /// `VMFuncRef` as `body(VMFuncRef, instance, arguments...)`. All arguments are in registers, at most one
+        /// result is. On the way back it tests the request word, and leaves the guest if a request is there.
+        ///
+        /// A guest may also jump here in a tail call. The return address and the frame pointer that are saved
+        /// are then those of the function that waits for the one that left: as good to walk from.
+        ///
+        /// # Safety
+        ///
+        /// Called by generated code only, on a guest stack, with a `VMFuncRef` of a host function.
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() {
+            // In: rdi VMFuncRef, rsi vmctx, rdx rcx r8 r9 and xmm0 to xmm7 arguments. Out: rax or xmm0.
+            naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "mov r11, [rbp + 8]",
+                "mov r10, [rsi + {limits}]",
+                "mov rsi, [rsi + {instance}]",
+                "mov [r10 + {exit_fp}], rbp",
+                "mov [r10 + {exit_pc}], r11",
+                $($out,)?
+                "mov rsp, [r10 + {host_sp}]",
+                "sub rsp, 16",
+                "mov [rsp], r10",
+                "call qword ptr [rdi + {body}]",
+                "mov r10, [rsp]",
+                "cmp qword ptr [r10 + {request}], 0",
+                "jne 2f",
+                $($back,)?
+                "mov rsp, rbp", // kept by the host function
+                "pop rbp",
+                "ret",
+                "2:",
+                "mov rbx, r10",
+                "mov eax, 1",
+                "jmp {leave}",
+                limits = const LIMITS,
+                instance = const INSTANCE,
+                exit_fp = const offset_of!(VMRuntimeLimits, last_wasm_exit_fp),
+                exit_pc = const offset_of!(VMRuntimeLimits, last_wasm_exit_pc),
+                host_sp = const offset_of!(VMRuntimeLimits, host_sp),
+                request = const offset_of!(VMRuntimeLimits, request),
+                body = const offset_of!(VMFuncRef, body),
+                leave = sym leave,
+                $($operand)*
+            )
+        }
+    };
+}
+
+guest_to_host! {
+    /// Calls the host from the guest: `guest_to_host(VMFuncRef, caller's vmctx, arguments...)`.
+    guest_to_host, out: [], back: [],
+}
+
+guest_to_host! {
+    /// As [`guest_to_host`], from a guest that counts fuel: the host finds the count in the limits, and the
+    /// guest goes on with what the host made of it.
+    guest_to_host_metered,
+    out: ["mov [r10 + {fuel}], r15"],
+    back: ["mov r15, [r10 + {fuel}]"],
+    fuel = const offset_of!(VMRuntimeLimits, fuel_consumed),
+}
+
+/// The address of the way from the guest to the host, for guests that count fuel or don't.
+pub(crate) fn way_to_host(counts_fuel: bool) -> usize {
+    if counts_fuel {
+        guest_to_host_metered as *const () as usize
+    } else {
+        guest_to_host as *const () as usize
+    }
 }
 
 /// The stack pointer of the caller, about.

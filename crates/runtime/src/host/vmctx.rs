@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::host::error::{HostError, TerminationDetails};
 use crate::instance::MEMORY_0;
 use crate::instance::record::Record;
+use crate::instance::store::Store;
 use crate::value::{References, Val, check_types};
 use crate::vm::context::ArraySlot;
 use crate::vm::memory::{Borrow, BorrowMut};
@@ -97,6 +98,10 @@ impl<'a> Vmctx<'a> {
     /// As [`Vmctx::call_export`]; [`Error::ForeignReference`] if it is of another instance.
     pub fn call_func(&self, func: crate::Func, args: &[Val]) -> Result<Vec<Val>, Error> {
         self.caller.store().call_func(func, args)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.caller.store()
     }
 
     pub(crate) fn vals_from_slots(&self, slots: &[ArraySlot], types: &[ValType]) -> Vec<Val> {

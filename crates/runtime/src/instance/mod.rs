@@ -37,7 +37,7 @@ use record::Record;
 /// After a fault or a termination the instance can be used again; its memory is as the guest left it.
 pub struct Instance {
     // The region outlives the slots of the store: fields drop in this order.
-    store: StoreBox,
+    pub(crate) store: StoreBox,
     region: Region,
     needs_start: bool,
 }

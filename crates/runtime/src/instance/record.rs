@@ -130,8 +130,9 @@ impl Record {
             fields.imports,
             self.imports.funcs.refs.as_ptr().expose_provenance(),
         );
-        write(fields.builtins, libcalls::table());
-        write(fields.host_call, arch::guest_to_host as *const () as usize);
+        let counts_fuel = self.store().engine.tunables().counts_fuel();
+        write(fields.builtins, libcalls::table(counts_fuel));
+        write(fields.host_call, arch::way_to_host(counts_fuel));
         write(fields.instance, (&raw const *self).expose_provenance());
         write(
             fields.limits,

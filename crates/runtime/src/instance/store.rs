@@ -18,6 +18,7 @@ use crate::fault::details::{FaultDetails, Frame, WasmBacktrace};
 use crate::instance::record::Record;
 use crate::region::limits::Limits;
 use crate::stack::Bounds;
+use crate::stop::fuel::Account;
 use crate::value::{ExternRef, Func, FuncRefAddr, References, Val};
 use crate::vm::activation::Outcome;
 use crate::vm::limits::{Exit, LimitsCell};
@@ -29,6 +30,7 @@ type EmbedCell = RefCell<Box<dyn Any + Send>>;
 /// What the modules linked into one instance share.
 pub(crate) struct Store {
     pub(crate) limits: LimitsCell,
+    pub(crate) fuel: Account,
     pub(crate) engine: Engine,
     pub(crate) region_limits: Limits,
     /// Instances of modules, in the order in which they were linked. Records never leave.
@@ -67,8 +69,12 @@ struct Externs {
 impl Store {
     pub(crate) fn new(engine: &Engine, region_limits: &Limits) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let (fuel, count) = Account::unlimited();
+        let limits = LimitsCell::new();
+        limits.set_fuel(count);
         Self {
-            limits: LimitsCell::new(),
+            limits,
+            fuel,
             engine: engine.clone(),
             region_limits: *region_limits,
             members: Vec::new(),

@@ -58,6 +58,8 @@ pub(crate) struct SignalInfo {
     pub(crate) info: *const siginfo_t,
     /// The thread as it was interrupted; valid while the handler runs.
     pub(crate) context: *mut ucontext_t,
+    /// The pinned register, where guests that count fuel have the count.
+    pub(crate) pinned: usize,
 }
 
 /// What becomes of a signal.
@@ -292,7 +294,7 @@ unsafe fn gather(signum: c_int, info: *const siginfo_t, context: *mut ucontext_t
     let tells_addr =
         matches!(signum, libc::SIGSEGV | libc::SIGBUS) && code > 0 && code != libc::SI_KERNEL;
     // SAFETY: the caller's promise.
-    let (pc, sp, fp) = unsafe { regs::read(context) };
+    let (pc, sp, fp, pinned) = unsafe { regs::read(context) };
     SignalInfo {
         signum,
         code,
@@ -302,6 +304,7 @@ unsafe fn gather(signum: c_int, info: *const siginfo_t, context: *mut ucontext_t
         fp,
         info,
         context,
+        pinned,
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct TrapRecord {
     pub(crate) pc: usize,
     /// Its frame pointer.
     pub(crate) fp: usize,
+    /// The pinned register: the count of fuel, in guests that count it.
+    pub(crate) pinned: u64,
     /// Offset in a memory, for an access outside it.
     pub(crate) memory_offset: Option<u64>,
 }

@@ -194,6 +194,10 @@ fn stopped(store: &Store, activation: &Activation) -> Stopped {
             is_return: false,
             entry_sp: exit.entry_sp,
         };
+        if store.counts_fuel() {
+            let uncounted = store.uncounted_fuel(trap.code, trap.pc);
+            store.limits.set_fuel(trap.pinned.cast_signed() + uncounted);
+        }
         let pcs = frames(store, activation, start);
         return Stopped::Error(store.fault(trap.code, trap.memory_offset, None, &pcs));
     }

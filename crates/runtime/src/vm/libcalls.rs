@@ -66,9 +66,14 @@ fn run<T: Default>(caller: &Record, body: impl FnOnce() -> Result<T, LibTrap>) -
     T::default()
 }
 
-/// The array that contexts point to.
-static TABLE: LazyLock<Box<[VMFuncRef]>> = LazyLock::new(|| {
-    let call = arch::guest_to_host as *const () as usize;
+/// The arrays that contexts point to: of guests that count fuel, and of others.
+static TABLES: [LazyLock<Box<[VMFuncRef]>>; 2] = [
+    LazyLock::new(|| entries(false)),
+    LazyLock::new(|| entries(true)),
+];
+
+fn entries(counts_fuel: bool) -> Box<[VMFuncRef]> {
+    let call = arch::way_to_host(counts_fuel);
     bodies()
         .into_iter()
         .map(|body| VMFuncRef {
@@ -79,9 +84,11 @@ static TABLE: LazyLock<Box<[VMFuncRef]>> = LazyLock::new(|| {
             kind: KIND_HOST_REGS,
         })
         .collect()
-});
+}
 
 /// Address of the array of builtins.
-pub(crate) fn table() -> usize {
-    TABLE.as_ptr().expose_provenance()
+pub(crate) fn table(counts_fuel: bool) -> usize {
+    TABLES[usize::from(counts_fuel)]
+        .as_ptr()
+        .expose_provenance()
 }

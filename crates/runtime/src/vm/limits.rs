@@ -70,6 +70,16 @@ impl LimitsCell {
         self.with(|limits| limits.stack_limit = limit as u64);
     }
 
+    /// The count of fuel as of the last time that the guest was left: negative while some is left.
+    pub(crate) fn fuel(&self) -> i64 {
+        self.with(|limits| limits.fuel_consumed)
+    }
+
+    /// Sets the count of fuel with which the guest goes on.
+    pub(crate) fn set_fuel(&self, count: i64) {
+        self.with(|limits| limits.fuel_consumed = count);
+    }
+
     /// Has the trampoline leave the guest.
     pub(crate) fn request_leave(&self) {
         self.with(|limits| limits.request |= LEAVE);

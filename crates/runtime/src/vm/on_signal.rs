@@ -69,6 +69,7 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
                 code,
                 pc: info.pc,
                 fp: info.fp,
+                pinned: info.pinned as u64,
                 memory_offset,
             };
             activation.trap.set(Some(record));

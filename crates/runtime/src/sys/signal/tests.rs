@@ -119,7 +119,7 @@ extern "C" fn exit_with_number(signum: c_int) {
 
 extern "C" fn exit_with_info(signum: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: called with SA_SIGINFO.
-    let (pc, _, _) = unsafe { regs::read(context.cast()) };
+    let (pc, ..) = unsafe { regs::read(context.cast()) };
     // SAFETY: called with SA_SIGINFO.
     let told = unsafe { (*info).si_signo };
     exit(if told == signum && pc != 0 { 80 } else { 81 });

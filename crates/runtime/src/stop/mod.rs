@@ -1,0 +1,3 @@
+//! What ends or holds a guest that would go on by itself: budgets.
+
+pub(crate) mod fuel;

@@ -1,0 +1,5 @@
+//! Budgets: fuel is counted to the unit, and a guest that has none left stops.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fuel;
