@@ -378,8 +378,8 @@ fn a_host_function_in_a_table_is_called_like_any_other() {
     assert_eq!(bits(&result), bits(&[Val::I32(10), Val::I32(5)]));
     let fault = fault(instance.run("mismatch", &[]));
     assert_eq!(
-        fault.detail.as_deref(),
-        Some("expected (i64) -> (i32), found (i32) -> (i32)")
+        fault.info.unwrap().to_string(),
+        "expected (i64) -> (i32), found (i32) -> (i32) in element 0 of table 0"
     );
     let func = func(&[instance.table_get("t", 0).unwrap().unwrap()]).unwrap();
     assert_eq!(returned_i32(instance.run_func(func, &[Val::I32(1)])), 2);

@@ -103,7 +103,7 @@ fn an_access_outside_memory_has_the_offset_of_its_instruction() {
     let sandbox = Sandbox::new();
     let mut instance = sandbox.instance(&wat);
     let fault = fault(instance.run("run", &[Val::I32(65536)]));
-    assert_eq!(fault.memory_offset, Some(65544));
+    assert_eq!(fault.memory_address(), Some(65544));
     assert_eq!(
         fault.backtrace.frames[0].wasm_offset,
         Some(behind_marker(&wasm, MARKER))

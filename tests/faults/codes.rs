@@ -50,7 +50,6 @@ fn faults(body: &str) -> Vec<FaultDetails> {
 fn check(body: &str, code: TrapCode) {
     for fault in faults(body) {
         assert_eq!(fault.code, code, "{body}");
-        assert_eq!(fault.memory_offset, None, "{body}");
         assert_eq!(fault.backtrace.frames.len(), 1, "{body}");
         assert_eq!(fault.backtrace.frames[0].func_name.as_deref(), Some("run"));
     }
@@ -60,7 +59,7 @@ fn check(body: &str, code: TrapCode) {
 fn check_memory(body: &str, offset: Option<u64>) {
     for fault in faults(body) {
         assert_eq!(fault.code, HeapOutOfBounds, "{body}");
-        assert_eq!(fault.memory_offset, offset, "{body}");
+        assert_eq!(fault.memory_address(), offset, "{body}");
     }
 }
 
@@ -233,7 +232,7 @@ fn a_memory_without_pages_traps_at_once() {
     ) {
         let found = fault(instance.run("run", &[]));
         assert_eq!(
-            (found.code, found.memory_offset),
+            (found.code, found.memory_address()),
             (HeapOutOfBounds, Some(0))
         );
         instance.run("ok", &[]).unwrap();
@@ -346,8 +345,11 @@ fn a_mismatched_call_says_both_types() {
         faults("(call_indirect $t (param i32 f32) (i32.const 0) (f32.const 0) (i32.const 1))")
     {
         assert_eq!(fault.code, BadSignature);
-        let detail = fault.detail.unwrap();
-        assert_eq!(detail, "expected (i32, f32) -> (), found (i64) -> (i64)");
+        let info = fault.info.unwrap().to_string();
+        assert_eq!(
+            info,
+            "expected (i32, f32) -> (), found (i64) -> (i64) in element 1 of table 0"
+        );
     }
 }
 
@@ -357,7 +359,7 @@ fn recursion_without_end_exhausts_the_stack() {
     for mut instance in instances(wat) {
         let fault = fault(instance.run("run", &[]));
         assert_eq!(fault.code, StackOverflow);
-        assert_eq!(fault.memory_offset, None);
+        assert_eq!(fault.memory_address(), None);
         assert!(fault.backtrace.omitted > 1000);
         assert_eq!(returned_i32(instance.run("ok", &[])), 42);
     }
@@ -387,7 +389,7 @@ fn a_fault_reads_as_a_report() {
     let lines: Vec<&str> = error.lines().collect();
     assert_eq!(
         lines[0],
-        "guest trapped: out of bounds memory access at memory offset 0x10000"
+        "guest trapped: out of bounds memory access: address 0x10000 of memory 0, which has 0x10000 bytes"
     );
     assert_eq!(lines[1], "wasm backtrace:");
     assert!(

@@ -9,6 +9,7 @@ mod backtraces;
 mod children;
 mod codes;
 mod crash;
+mod details;
 mod handlers;
 mod repeated;
 mod stacks;

@@ -35,7 +35,7 @@ mod vm;
 
 pub use engine::Engine;
 pub use error::Error;
-pub use fault::details::{FaultDetails, Frame, WasmBacktrace};
+pub use fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
 pub use host::error::{HostError, TerminationDetails};
 pub use host::func::{HostReturn, IntoHostFunc, WasmParams, WasmResults, WasmTy};
 pub use host::linker::Linker;

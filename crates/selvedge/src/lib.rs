@@ -75,7 +75,9 @@ pub use selvedge_runtime::{
 pub use error::Error;
 pub use selvedge_artifact::Error as ArtifactError;
 pub use selvedge_compile::Error as CompileError;
-pub use selvedge_runtime::{Error as RuntimeError, FaultDetails, Frame, TrapCode, WasmBacktrace};
+pub use selvedge_runtime::{
+    Error as RuntimeError, FaultDetails, Frame, TrapCode, TrapInfo, WasmBacktrace,
+};
 
 // Catching and raising traps, and how long guest stacks are.
 pub use selvedge_runtime::traphandlers;

@@ -55,6 +55,8 @@ builtins! {
     MemoryFill memory_fill(memory: I32, dst: I64, value: I32, len: I64)
     /// Copies from a data segment; `memory_data` being memory and segment.
     MemoryInit memory_init(memory_data: I64, dst: I64, src: I32, len: I32)
+    /// Traps: an access at `index + offset` was checked and found outside the memory.
+    MemoryOutOfBounds memory_out_of_bounds(memory: I32, index: I64, offset: I64)
     /// Drops a data segment.
     DataDrop data_drop(data: I32)
     /// Elements of a table.

@@ -3,17 +3,18 @@
 //! A 32-bit index reaches at most 4 GiB beyond the base. As long as that, the constant offset and the
 //! access itself stay within reservation and guard, the hardware does the check. Other accesses, and
 //! all to memories with 64-bit addresses or pages of another length, compare with the length first, and the address they use is null where the comparison fails,
-//! so that a mispredicted branch reads nothing.
+//! so that a mispredicted branch reads nothing. A libcall on the cold path tells where it would have gone.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
+use selvedge_artifact::builtins::Builtin;
 use selvedge_artifact::ids::MemoryIdx;
 use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::vmfields::vm_memory_definition;
 use wasmparser::{MemArg, MemArgTarget};
 
 use super::Translation;
-use crate::env::{POINTER, Region, heap_flags};
+use crate::env::{POINTER, Region, heap_flags, trap_code};
 use crate::error::Error;
 
 /// Where an access goes.
@@ -89,11 +90,27 @@ impl Translation<'_, '_> {
             let short = self.b.ins().icmp(beyond, size_value, memory_len);
             outside = self.b.ins().bor(outside, short);
         }
-        self.trap_if(outside, TrapCode::HeapOutOfBounds);
+        self.trap_if_outside(outside, memory, index, constant);
         let start = self.add_const(index, constant);
         let addr = self.b.ins().iadd(base, start);
         let null = self.b.ins().iconst(POINTER, 0);
         self.b.ins().select_spectre_guard(outside, null, addr)
+    }
+
+    /// Traps if an access is outside, and tells the runtime where it would have gone.
+    fn trap_if_outside(&mut self, outside: Value, memory: MemoryIdx, index: Value, constant: u64) {
+        let (cold, inside) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(outside, cold, [], inside, []);
+        self.b.set_cold_block(cold);
+        self.b.seal_block(cold);
+        self.b.switch_to_block(cold);
+        let memory = self.u32_const(memory.as_u32());
+        let constant = self.b.ins().iconst(types::I64, constant.cast_signed());
+        self.call_builtin(Builtin::MemoryOutOfBounds, &[memory, index, constant]);
+        // The builtin does not return.
+        self.b.ins().trap(trap_code(TrapCode::HeapOutOfBounds));
+        self.b.seal_block(inside);
+        self.b.switch_to_block(inside);
     }
 
     fn add_const(&mut self, value: Value, constant: u64) -> Value {

@@ -3,7 +3,7 @@
 //! The end of a block becomes an IR block only if something branches to it; straight code stays
 //! one block. Loop headers are sealed at the loop's end, every other block when it is entered.
 
-use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value};
+use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData};
 use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::types::ValType;
 use wasmparser::{BlockType, BrTable, Operator};
@@ -278,11 +278,6 @@ impl<'m> Translation<'_, 'm> {
                 edge
             }
         }
-    }
-
-    /// Traps with this code if the condition is not zero.
-    pub(super) fn trap_if(&mut self, condition: Value, code: TrapCode) {
-        self.b.ins().trapnz(condition, trap_code(code));
     }
 }
 

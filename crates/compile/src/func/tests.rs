@@ -290,7 +290,7 @@ fn constants_of_the_module_are_not_loaded() {
 fn only_what_the_guard_cannot_catch_is_checked() {
     let checks = |access: &str| {
         let func = only(&format!("(module (memory 1) (func (param i32) {access}))"));
-        let checks = count(&func, ir::Opcode::Trapnz);
+        let checks = count(&func, ir::Opcode::Brif);
         assert_eq!(checks, count(&func, ir::Opcode::SelectSpectreGuard));
         checks
     };
@@ -337,7 +337,7 @@ fn every_access_is_checked_where_a_guard_cannot_stand_for_it() {
         let func = only(&format!(
             "(module (memory {memory}) (func (param {index}) (drop {access})))"
         ));
-        assert_eq!(count(&func, ir::Opcode::Trapnz), 1, "{access}");
+        assert_eq!(count(&func, ir::Opcode::Brif), 1, "{access}");
         assert_eq!(count(&func, ir::Opcode::SelectSpectreGuard), 1, "{access}");
         assert_eq!(count(&func, ir::Opcode::Icmp), comparisons, "{access}");
     }

@@ -23,11 +23,8 @@ pub(crate) enum Kind {
 pub(crate) enum Place {
     /// In the low guard of the guest's stack.
     StackGuard,
-    /// In the reservation of a memory, at this offset.
-    Memory {
-        /// Bytes from the memory's base.
-        offset: u64,
-    },
+    /// In the reservation of a memory, its guard included.
+    Memory,
     /// Elsewhere.
     Elsewhere,
     /// The kernel gave no address.
@@ -60,13 +57,8 @@ pub(crate) struct Facts {
 pub(crate) enum Decision {
     /// Not a guest's fault.
     Forward,
-    /// The guest traps.
-    Trap {
-        /// Why.
-        code: TrapCode,
-        /// Offset in a memory, for an access outside it.
-        memory_offset: Option<u64>,
-    },
+    /// The guest traps, for this reason.
+    Trap(TrapCode),
 }
 
 /// A signal that could not be delivered because the guest's stack had no room for its frame arrives as
@@ -79,19 +71,11 @@ pub(crate) fn classify(facts: &Facts) -> Decision {
     if !(facts.raised && facts.running && facts.in_code && facts.on_guest_stack) {
         return Decision::Forward;
     }
-    let trap = |code| Decision::Trap {
-        code,
-        memory_offset: None,
-    };
+    let trap = Decision::Trap;
     match (facts.kind, facts.place, facts.table) {
         // Any instruction may touch the guard first: a push, a call, a spill. No table entry is needed.
         (Kind::Access, Place::StackGuard, _) => trap(TrapCode::StackOverflow),
-        (Kind::Access, Place::Memory { offset }, Some(code @ TrapCode::HeapOutOfBounds)) => {
-            Decision::Trap {
-                code,
-                memory_offset: Some(offset),
-            }
-        }
+        (Kind::Access, Place::Memory, Some(code @ TrapCode::HeapOutOfBounds)) => trap(code),
         (Kind::Access, Place::Unknown, _) if facts.stack_left < SIGNAL_FRAME_ROOM => {
             trap(TrapCode::StackOverflow)
         }
@@ -125,15 +109,9 @@ mod tests {
     #[test]
     fn the_table_of_decisions() {
         use TrapCode as T;
-        let trap = |code| Decision::Trap {
-            code,
-            memory_offset: None,
-        };
-        let oob = Decision::Trap {
-            code: T::HeapOutOfBounds,
-            memory_offset: Some(70_000),
-        };
-        let memory = Place::Memory { offset: 70_000 };
+        let trap = Decision::Trap;
+        let oob = trap(T::HeapOutOfBounds);
+        let memory = Place::Memory;
         let cases = [
             (
                 "access to a memory with an entry",
@@ -244,10 +222,7 @@ mod tests {
             stack_left: 200,
             ..GUEST
         };
-        let expected = Decision::Trap {
-            code: TrapCode::StackOverflow,
-            memory_offset: None,
-        };
+        let expected = Decision::Trap(TrapCode::StackOverflow);
         assert_eq!(classify(&facts), expected);
     }
 }

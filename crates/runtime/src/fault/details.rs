@@ -3,6 +3,7 @@
 use std::fmt;
 
 use selvedge_artifact::traps::TrapCode;
+use selvedge_artifact::types::FuncType;
 
 /// A guest's fault: why, and where.
 #[derive(Clone, Debug)]
@@ -10,10 +11,9 @@ use selvedge_artifact::traps::TrapCode;
 pub struct FaultDetails {
     /// Why the guest trapped.
     pub code: TrapCode,
-    /// For an access outside a memory the first offset that was refused, if it is known.
-    pub memory_offset: Option<u64>,
-    /// What else is known, such as the two types of a mismatched call.
-    pub detail: Option<String>,
+    /// What else is known, such as the address that was refused. Boxed: most faults have none, and
+    /// libcalls return it.
+    pub info: Option<Box<TrapInfo>>,
     /// Where the guest was, innermost frame first.
     pub backtrace: WasmBacktrace,
 }
@@ -23,9 +23,16 @@ impl FaultDetails {
     pub(crate) fn new(code: TrapCode) -> Self {
         Self {
             code,
-            memory_offset: None,
-            detail: None,
+            info: None,
             backtrace: WasmBacktrace::default(),
+        }
+    }
+
+    /// For an access outside a memory, the first address that was refused.
+    pub fn memory_address(&self) -> Option<u64> {
+        match self.info.as_deref() {
+            Some(TrapInfo::Memory { address, .. }) => Some(*address),
+            _ => None,
         }
     }
 }
@@ -33,16 +40,118 @@ impl FaultDetails {
 impl fmt::Display for FaultDetails {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "guest trapped: {}", self.code)?;
-        if let Some(offset) = self.memory_offset {
-            write!(f, " at memory offset {offset:#x}")?;
-        }
-        if let Some(detail) = &self.detail {
-            write!(f, ": {detail}")?;
+        if let Some(info) = &self.info {
+            write!(f, ": {info}")?;
         }
         if !self.backtrace.frames.is_empty() {
             write!(f, "\n{}", self.backtrace)?;
         }
         Ok(())
+    }
+}
+
+/// What is known of a trap beyond its code. Indices are those of the module whose code trapped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TrapInfo {
+    /// An access outside a memory.
+    #[non_exhaustive]
+    Memory {
+        /// The memory.
+        memory: u32,
+        /// The first address that was refused, in bytes; the greatest number if it is greater.
+        address: u64,
+        /// Bytes that the memory had.
+        len: u64,
+    },
+    /// An access outside a data or element segment; a segment that was dropped has nothing in it.
+    #[non_exhaustive]
+    Segment {
+        /// The segment.
+        segment: u32,
+        /// The first byte or element that was refused.
+        index: u64,
+        /// Bytes or elements that the segment had.
+        len: u64,
+    },
+    /// An access outside a table, or a call through an element outside of it.
+    #[non_exhaustive]
+    Table {
+        /// The table.
+        table: u32,
+        /// The first element that was refused.
+        index: u64,
+        /// Elements that the table had.
+        len: u64,
+    },
+    /// A call through an element that is null.
+    #[non_exhaustive]
+    NullElement {
+        /// The table.
+        table: u32,
+        /// The element.
+        index: u64,
+    },
+    /// A call through an element that is a function of another type.
+    #[non_exhaustive]
+    Signature {
+        /// The table.
+        table: u32,
+        /// The element.
+        index: u64,
+        /// The type that the call is for.
+        expected: FuncType,
+        /// The type of the function, if it is known.
+        found: Option<FuncType>,
+    },
+    /// The guest's stack is used up.
+    #[non_exhaustive]
+    Stack {
+        /// Bytes that the stack had.
+        len: u64,
+    },
+    /// In words.
+    Other(String),
+}
+
+impl fmt::Display for TrapInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory {
+                memory,
+                address,
+                len,
+            } => write!(
+                f,
+                "address {address:#x} of memory {memory}, which has {len:#x} bytes"
+            ),
+            Self::Segment {
+                segment,
+                index,
+                len,
+            } => write!(f, "index {index} of segment {segment}, which has {len}"),
+            Self::Table { table, index, len } => {
+                write!(f, "element {index} of table {table}, which has {len}")
+            }
+            Self::NullElement { table, index } => {
+                write!(f, "element {index} of table {table} is null")
+            }
+            Self::Signature {
+                table,
+                index,
+                expected,
+                found,
+            } => {
+                write!(f, "expected {expected}, found ")?;
+                match found {
+                    Some(found) => write!(f, "{found}")?,
+                    None => f.write_str("another type")?,
+                }
+                write!(f, " in element {index} of table {table}")
+            }
+            Self::Stack { len } => write!(f, "the guest's stack of {len} bytes is used up"),
+            Self::Other(text) => f.write_str(text),
+        }
     }
 }
 
@@ -115,8 +224,11 @@ mod tests {
         };
         let fault = FaultDetails {
             code: TrapCode::HeapOutOfBounds,
-            memory_offset: Some(65536),
-            detail: None,
+            info: Some(Box::new(TrapInfo::Memory {
+                memory: 1,
+                address: 65537,
+                len: 65536,
+            })),
             backtrace: WasmBacktrace {
                 frames: vec![
                     frame(
@@ -131,7 +243,7 @@ mod tests {
         let text = fault.to_string();
         assert_eq!(
             text,
-            "guest trapped: out of bounds memory access at memory offset 0x10000\n\
+            "guest trapped: out of bounds memory access: address 0x10001 of memory 1, which has 0x10000 bytes\n\
              wasm backtrace:\n    0:     0x64 - <module>!core::fmt::Write::write_fmt\n    \
              1:        ? - <module>!<function 3>\n       ... 2 more frames"
         );

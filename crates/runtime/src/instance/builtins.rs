@@ -3,9 +3,12 @@
 //! Arguments come from generated code, typed but not bounded: every index into a memory or table is
 //! checked here. Indices of memories, tables, segments and functions come from validated code.
 
+use std::ops::Range;
+
 use selvedge_artifact::ids::{DataIdx, ElemIdx, FuncIdx, MemoryIdx, TableIdx, TypeIdx};
 use selvedge_artifact::traps::TrapCode;
 
+use crate::fault::details::TrapInfo;
 use crate::instance::record::Record;
 use crate::vm::ptr::FuncRefPtr;
 
@@ -13,12 +16,21 @@ use crate::vm::ptr::FuncRefPtr;
 #[derive(Debug)]
 pub(crate) struct LibTrap {
     pub(crate) code: TrapCode,
-    pub(crate) detail: Option<String>,
+    pub(crate) info: Option<Box<TrapInfo>>,
+}
+
+impl LibTrap {
+    pub(crate) fn new(code: TrapCode, info: TrapInfo) -> Self {
+        Self {
+            code,
+            info: Some(Box::new(info)),
+        }
+    }
 }
 
 impl From<TrapCode> for LibTrap {
     fn from(code: TrapCode) -> Self {
-        Self { code, detail: None }
+        Self { code, info: None }
     }
 }
 
@@ -30,11 +42,43 @@ fn unpack(pair: u64) -> (u32, u32) {
     ((pair >> 32) as u32, pair as u32)
 }
 
-/// A range of bytes, if it lies inside `len`.
-fn range(at: u64, count: u64, len: usize) -> Result<std::ops::Range<usize>, TrapCode> {
+/// A range of the bytes of a memory, if it lies inside.
+fn in_memory(memory: u32, at: u64, count: u64, len: usize) -> Result<Range<usize>, LibTrap> {
+    within(at, count, len as u64).map_err(|address| {
+        let len = len as u64;
+        let outside = TrapInfo::Memory {
+            memory,
+            address,
+            len,
+        };
+        LibTrap::new(TrapCode::HeapOutOfBounds, outside)
+    })
+}
+
+/// A range of the bytes of a data segment, if it lies inside.
+fn in_segment(segment: u32, at: u64, count: u64, len: usize) -> Result<Range<usize>, LibTrap> {
+    within(at, count, len as u64).map_err(|index| {
+        let len = len as u64;
+        let outside = TrapInfo::Segment {
+            segment,
+            index,
+            len,
+        };
+        LibTrap::new(TrapCode::HeapOutOfBounds, outside)
+    })
+}
+
+/// The trap of a range of a table that does not lie inside.
+fn outside_table(code: TrapCode, table: u32, at: u64, len: u64) -> LibTrap {
+    let index = at.max(len);
+    LibTrap::new(code, TrapInfo::Table { table, index, len })
+}
+
+/// A range that lies inside `len`, or the first index of it that does not.
+fn within(at: u64, count: u64, len: u64) -> Result<Range<usize>, u64> {
     match at.checked_add(count) {
-        Some(end) if end <= len as u64 => Ok(at as usize..end as usize),
-        _ => Err(TrapCode::HeapOutOfBounds),
+        Some(end) if end <= len => Ok(at as usize..end as usize),
+        _ => Err(at.max(len)),
     }
 }
 
@@ -53,21 +97,24 @@ impl Record {
         len: u64,
     ) -> Result<(), LibTrap> {
         let (to, from) = unpack(memories);
-        let (to, from) = (MemoryIdx::new(to), MemoryIdx::new(from));
-        let source = self.memory(from).ok_or(TrapCode::HeapOutOfBounds)?;
+        let (to_idx, from_idx) = (MemoryIdx::new(to), MemoryIdx::new(from));
+        let source = self.memory(from_idx).ok_or(TrapCode::HeapOutOfBounds)?;
         // Two imports may be the same memory.
-        if self.memory(to).is_some_and(|to| std::ptr::eq(to, source)) {
-            return self.with_memory(to, |bytes| {
-                let src = range(src, len, bytes.len())?;
-                let dst = range(dst, len, bytes.len())?;
+        if self
+            .memory(to_idx)
+            .is_some_and(|to| std::ptr::eq(to, source))
+        {
+            return self.with_memory(to_idx, |bytes| {
+                let src = in_memory(from, src, len, bytes.len())?;
+                let dst = in_memory(to, dst, len, bytes.len())?;
                 bytes.copy_within(src, dst.start);
                 Ok(())
             });
         }
         let source = source.borrow().ok_or(TrapCode::HeapOutOfBounds)?;
-        self.with_memory(to, |bytes| {
-            let src = range(src, len, source.bytes().len())?;
-            let dst = range(dst, len, bytes.len())?;
+        self.with_memory(to_idx, |bytes| {
+            let src = in_memory(from, src, len, source.bytes().len())?;
+            let dst = in_memory(to, dst, len, bytes.len())?;
             bytes[dst].copy_from_slice(&source.bytes()[src]);
             Ok(())
         })
@@ -81,7 +128,7 @@ impl Record {
         len: u64,
     ) -> Result<(), LibTrap> {
         self.with_memory(MemoryIdx::new(memory), |bytes| {
-            let dst = range(dst, len, bytes.len())?;
+            let dst = in_memory(memory, dst, len, bytes.len())?;
             bytes[dst].fill(value as u8);
             Ok(())
         })
@@ -97,10 +144,22 @@ impl Record {
         let (memory, data) = unpack(memory_data);
         let segment = self.data_segment(DataIdx::new(data));
         self.with_memory(MemoryIdx::new(memory), |bytes| {
-            let src = range(src.into(), len.into(), segment.len())?;
-            let dst = range(dst, len.into(), bytes.len())?;
+            let src = in_segment(data, src.into(), len.into(), segment.len())?;
+            let dst = in_memory(memory, dst, len.into(), bytes.len())?;
             bytes[dst].copy_from_slice(&segment[src]);
             Ok(())
+        })
+    }
+
+    pub(crate) fn memory_out_of_bounds(
+        &self,
+        memory: u32,
+        index: u64,
+        offset: u64,
+    ) -> Result<(), LibTrap> {
+        Err(LibTrap {
+            code: TrapCode::HeapOutOfBounds,
+            info: Some(self.outside_memory(memory, index.saturating_add(offset))),
         })
     }
 
@@ -114,21 +173,16 @@ impl Record {
     }
 
     pub(crate) fn table_get(&self, table: u32, index: u64) -> Result<u64, LibTrap> {
-        self.with_table(TableIdx::new(table), |owner, table| {
-            let entry = table
-                .get(owner.context(), index)
-                .ok_or(TrapCode::TableOutOfBounds)?;
-            Ok(owner.entry_to_raw(table, entry))
+        self.with_table(TableIdx::new(table), |owner, found| {
+            let entry = found.get(owner.context(), index).ok_or_else(|| {
+                outside_table(TrapCode::TableOutOfBounds, table, index, found.len())
+            })?;
+            Ok(owner.entry_to_raw(found, entry))
         })
     }
 
     pub(crate) fn table_set(&self, table: u32, index: u64, value: u64) -> Result<(), LibTrap> {
-        self.with_table(TableIdx::new(table), |owner, table| {
-            let entry = owner.raw_to_entry(table, value);
-            table
-                .write(owner.context(), index, std::iter::once(entry))
-                .ok_or_else(|| TrapCode::TableOutOfBounds.into())
-        })
+        self.write_refs(TableIdx::new(table), index, &[value])
     }
 
     pub(crate) fn table_grow(&self, table: u32, delta: u64, init: u64) -> Result<u64, LibTrap> {
@@ -148,19 +202,14 @@ impl Record {
         value: u64,
         len: u64,
     ) -> Result<(), LibTrap> {
-        self.with_table(TableIdx::new(table), |owner, table| {
-            let in_bounds = dst.checked_add(len).is_some_and(|end| end <= table.len());
-            if !in_bounds {
-                return Err(TrapCode::TableOutOfBounds.into());
-            }
-            let entry = owner.raw_to_entry(table, value);
-            table
-                .write(
-                    owner.context(),
-                    dst,
-                    std::iter::repeat_n(entry, len as usize),
-                )
-                .ok_or_else(|| TrapCode::TableOutOfBounds.into())
+        self.with_table(TableIdx::new(table), |owner, found| {
+            let outside = |_| outside_table(TrapCode::TableOutOfBounds, table, dst, found.len());
+            let range = within(dst, len, found.len()).map_err(outside)?;
+            let entry = owner.raw_to_entry(found, value);
+            let entries = std::iter::repeat_n(entry, range.len());
+            found
+                .write(owner.context(), dst, entries)
+                .ok_or_else(|| outside(dst))
         })
     }
 
@@ -173,15 +222,16 @@ impl Record {
     ) -> Result<(), LibTrap> {
         let (to, from) = unpack(tables);
         let values = self.with_table(TableIdx::new(from), |owner, table| {
-            let entries = table.read(owner.context(), src, len)?;
-            Some(
-                entries
-                    .into_iter()
+            let entries = table
+                .read(owner.context(), src, len)
+                .ok_or_else(|| outside_table(TrapCode::TableOutOfBounds, from, src, table.len()))?;
+            let values = entries.into_iter();
+            Ok::<_, LibTrap>(
+                values
                     .map(|entry| owner.entry_to_raw(table, entry))
                     .collect::<Vec<_>>(),
             )
-        });
-        let values = values.ok_or(TrapCode::TableOutOfBounds)?;
+        })?;
         self.write_refs(TableIdx::new(to), dst, &values)
     }
 
@@ -210,26 +260,25 @@ impl Record {
 
     pub(crate) fn indirect_callee(&self, table_type: u64, index: u64) -> Result<u64, LibTrap> {
         let (table, ty) = unpack(table_type);
-        let raw = self.with_table(TableIdx::new(table), |owner, table| {
-            // Only the low half is the guest's index.
-            let entry = table.get(owner.context(), index).ok_or_else(|| LibTrap {
-                code: TrapCode::UndefinedElement,
-                detail: Some(format!("element {index} of a table of {}", table.len())),
+        let raw = self.with_table(TableIdx::new(table), |owner, found| {
+            let entry = found.get(owner.context(), index).ok_or_else(|| {
+                outside_table(TrapCode::UndefinedElement, table, index, found.len())
             })?;
-            Ok::<_, LibTrap>(owner.entry_to_raw(table, entry))
+            Ok::<_, LibTrap>(owner.entry_to_raw(found, entry))
         })?;
         let Some(func) = FuncRefPtr::known(raw) else {
-            return Err(LibTrap {
-                code: TrapCode::IndirectCallToNull,
-                detail: Some(format!("element {index}")),
-            });
+            let null = TrapInfo::NullElement { table, index };
+            return Err(LibTrap::new(TrapCode::IndirectCallToNull, null));
         };
         let ty = TypeIdx::new(ty);
         if func.get().type_id != self.module().type_ids()[ty.index()] {
-            return Err(LibTrap {
-                code: TrapCode::BadSignature,
-                detail: Some(self.mismatch(ty, func)),
-            });
+            let mismatch = TrapInfo::Signature {
+                table,
+                index,
+                expected: self.module().info().types[ty.index()].clone(),
+                found: self.store().func_type(func).cloned(),
+            };
+            return Err(LibTrap::new(TrapCode::BadSignature, mismatch));
         }
         Ok(raw)
     }
@@ -241,20 +290,11 @@ impl Record {
         at: u64,
         values: &[u64],
     ) -> Result<(), LibTrap> {
-        self.with_table(table, |owner, table| {
-            let entries = values.iter().map(|&raw| owner.raw_to_entry(table, raw));
-            table
-                .write(owner.context(), at, entries)
-                .ok_or_else(|| TrapCode::TableOutOfBounds.into())
+        self.with_table(table, |owner, found| {
+            let entries = values.iter().map(|&raw| owner.raw_to_entry(found, raw));
+            found.write(owner.context(), at, entries).ok_or_else(|| {
+                outside_table(TrapCode::TableOutOfBounds, table.as_u32(), at, found.len())
+            })
         })
-    }
-
-    /// What was expected and what was found, in words.
-    fn mismatch(&self, expected: TypeIdx, found: FuncRefPtr) -> String {
-        let expected = &self.module().info().types[expected.index()];
-        match self.store().func_type(found) {
-            Some(found) => format!("expected {expected}, found {found}"),
-            None => format!("expected {expected}"),
-        }
     }
 }

@@ -17,6 +17,7 @@ use selvedge_artifact::vmoffsets::VMOffsets;
 
 use crate::arch;
 use crate::error::Error;
+use crate::fault::details::TrapInfo;
 use crate::instance::builtins::LibTrap;
 use crate::instance::memory::OwnMemory;
 use crate::instance::store::Store;
@@ -243,13 +244,31 @@ impl Record {
     pub(crate) fn with_memory<R>(
         &self,
         memory: MemoryIdx,
-        f: impl FnOnce(&mut [u8]) -> Result<R, TrapCode>,
+        f: impl FnOnce(&mut [u8]) -> Result<R, LibTrap>,
     ) -> Result<R, LibTrap> {
         let mut bytes = self
             .memory(memory)
             .and_then(GuestMemory::borrow_mut)
             .ok_or(TrapCode::HeapOutOfBounds)?;
-        Ok(f(bytes.bytes_mut())?)
+        f(bytes.bytes_mut())
+    }
+
+    /// The address in a memory that stands at an address of the process, its guard included.
+    pub(crate) fn address_in_memory(&self, memory: MemoryIdx, addr: usize) -> Option<u64> {
+        let (owner, memory) = self.find_memory(memory)?;
+        let range = memory.range(owner.store().engine.tunables());
+        range.contains(&addr).then(|| (addr - range.start) as u64)
+    }
+
+    /// What is known of an access outside a memory that begins at an address.
+    pub(crate) fn outside_memory(&self, memory: u32, address: u64) -> Box<TrapInfo> {
+        let view = self.memory(MemoryIdx::new(memory));
+        let len = view.map_or(0, |view| view.len() as u64);
+        Box::new(TrapInfo::Memory {
+            memory,
+            address: address.max(len),
+            len,
+        })
     }
 
     /// Pages of a memory.
@@ -443,7 +462,12 @@ impl Record {
             elements.len() as u64
         };
         if from.checked_add(count).is_none_or(|end| end > len) {
-            return Err(TrapCode::TableOutOfBounds.into());
+            let outside = TrapInfo::Segment {
+                segment: elem.as_u32(),
+                index: from.max(len),
+                len,
+            };
+            return Err(LibTrap::new(TrapCode::TableOutOfBounds, outside));
         }
         Ok((from..from + count)
             .map(|i| crate::instance::init::element(self, elements, i as usize))

@@ -7,14 +7,14 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use selvedge_artifact::ids::FuncIdx;
+use selvedge_artifact::ids::{FuncIdx, MemoryIdx};
 use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::types::FuncType;
 use selvedge_artifact::vmfields::KIND_GUEST;
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::fault::details::{FaultDetails, Frame, WasmBacktrace};
+use crate::fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
 use crate::instance::record::Record;
 use crate::region::limits::Limits;
 use crate::stack::Bounds;
@@ -201,18 +201,31 @@ impl Store {
         })
     }
 
+    /// What is known of an access at an address by code at a pc: which memory it missed, as the module of
+    /// that code counts them.
+    pub(crate) fn memory_info(&self, pc: usize, addr: usize) -> Option<Box<TrapInfo>> {
+        self.members
+            .iter()
+            .filter(|member| member.module().text_offset(pc).is_some())
+            .find_map(|member| {
+                let count = member.module().info().memories.len() as u32;
+                (0..count).find_map(|memory| {
+                    let at = member.address_in_memory(MemoryIdx::new(memory), addr)?;
+                    Some(member.outside_memory(memory, at))
+                })
+            })
+    }
+
     /// A fault as the embedder is told it.
     pub(crate) fn fault(
         &self,
         code: TrapCode,
-        memory_offset: Option<u64>,
-        detail: Option<String>,
+        info: Option<Box<TrapInfo>>,
         pcs: &[usize],
     ) -> Error {
         Error::RuntimeFault(Box::new(FaultDetails {
             code,
-            memory_offset,
-            detail,
+            info,
             backtrace: self.backtrace(pcs),
         }))
     }

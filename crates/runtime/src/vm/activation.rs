@@ -9,6 +9,7 @@ use std::any::Any;
 use selvedge_artifact::traps::TrapCode;
 
 use super::context::VMRuntimeLimits;
+use crate::fault::details::TrapInfo;
 use crate::host::error::HostError;
 use crate::stack::Bounds;
 use crate::traphandlers::UnwindReason;
@@ -20,7 +21,7 @@ pub(crate) enum Outcome {
     /// A host function panicked.
     Panic(Box<dyn Any + Send>),
     /// A libcall trapped.
-    Trap(TrapCode, Option<String>),
+    Trap(TrapCode, Option<Box<TrapInfo>>),
 }
 
 impl From<UnwindReason> for Outcome {
@@ -44,8 +45,8 @@ pub(crate) struct TrapRecord {
     pub(crate) fp: usize,
     /// The pinned register: the count of fuel, in guests that count it.
     pub(crate) pinned: u64,
-    /// Offset in a memory, for an access outside it.
-    pub(crate) memory_offset: Option<u64>,
+    /// The address that was refused, for an access outside a memory.
+    pub(crate) addr: Option<usize>,
 }
 
 /// One entry into a guest. Lives on the host's stack and is linked to the entry outside it, which may be

@@ -101,8 +101,8 @@ impl Callee {
 fn failed(store: &Store, outcome: Outcome) -> Error {
     match outcome {
         Outcome::Panic(payload) => resume_panic(payload),
-        Outcome::Trap(code, detail) => store.fault(code, None, detail, &[]),
-        Outcome::Host(HostError::Trap(code)) => store.fault(code, None, None, &[]),
+        Outcome::Trap(code, info) => store.fault(code, info, &[]),
+        Outcome::Host(HostError::Trap(code)) => store.fault(code, None, &[]),
         Outcome::Host(HostError::Terminate(details)) => Error::RuntimeTerminated(details),
         Outcome::Host(HostError::Error(error)) => super::enter::host_error(error),
     }

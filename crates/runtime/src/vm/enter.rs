@@ -3,11 +3,12 @@
 
 use selvedge_artifact::traps::TrapCode;
 
-use super::activation::{Activation, Outcome};
+use super::activation::{Activation, Outcome, TrapRecord};
 use super::backtrace::{self, Start};
 use super::context::ArraySlot;
 use crate::arch;
 use crate::error::Error;
+use crate::fault::details::TrapInfo;
 use crate::host::error::HostError;
 use crate::instance::store::Store;
 use crate::stack::Bounds;
@@ -155,7 +156,11 @@ impl Entry {
 #[cold]
 fn stack_short(store: &Store) -> Error {
     let detail = "too many host functions and guests call each other".to_owned();
-    store.fault(TrapCode::StackOverflow, None, Some(detail), &[])
+    store.fault(
+        TrapCode::StackOverflow,
+        Some(Box::new(TrapInfo::Other(detail))),
+        &[],
+    )
 }
 
 /// How a guest was stopped.
@@ -199,7 +204,8 @@ fn stopped(store: &Store, activation: &Activation) -> Stopped {
             store.limits.set_fuel(trap.pinned.cast_signed() + uncounted);
         }
         let pcs = frames(store, activation, start);
-        return Stopped::Error(store.fault(trap.code, trap.memory_offset, None, &pcs));
+        let info = trap_info(store, activation, &trap);
+        return Stopped::Error(store.fault(trap.code, info, &pcs));
     }
     // The frame that `exit.fp` names is the trampoline's: it holds the guest's frame pointer, and the
     // return address above it is `exit.pc`.
@@ -211,7 +217,7 @@ fn stopped(store: &Store, activation: &Activation) -> Stopped {
             is_return: true,
             entry_sp: exit.entry_sp,
         };
-        store.fault(code, None, detail, &frames(store, activation, start))
+        store.fault(code, detail, &frames(store, activation, start))
     };
     match outcome {
         Some(Outcome::Panic(payload)) => Stopped::Panic(payload),
@@ -224,6 +230,17 @@ fn stopped(store: &Store, activation: &Activation) -> Stopped {
         None => Stopped::Error(Error::InvalidArgument(
             "the guest was left without a reason",
         )),
+    }
+}
+
+/// What is known of a trap that the signal handler found.
+fn trap_info(store: &Store, activation: &Activation, trap: &TrapRecord) -> Option<Box<TrapInfo>> {
+    match trap.code {
+        TrapCode::StackOverflow => Some(Box::new(TrapInfo::Stack {
+            len: activation.bounds().usable.len() as u64,
+        })),
+        TrapCode::HeapOutOfBounds => store.memory_info(trap.pc, trap.addr?),
+        _ => None,
     }
 }
 

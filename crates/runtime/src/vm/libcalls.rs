@@ -59,7 +59,7 @@ with_builtins!(entries);
 fn run<T: Default>(caller: &Record, body: impl FnOnce() -> Result<T, LibTrap>) -> T {
     let outcome = match host_boundary(|| on_host_stack(body)) {
         Ok(Ok(value)) => return value,
-        Ok(Err(trap)) => Outcome::Trap(trap.code, trap.detail),
+        Ok(Err(trap)) => Outcome::Trap(trap.code, trap.info),
         Err(reason) => reason.into(),
     };
     caller.store().raise(outcome);

@@ -61,16 +61,13 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
     };
     match classify(&facts) {
         Decision::Forward => Action::Forward,
-        Decision::Trap {
-            code,
-            memory_offset,
-        } => {
+        Decision::Trap(code) => {
             let record = TrapRecord {
                 code,
                 pc: info.pc,
                 fp: info.fp,
                 pinned: info.pinned as u64,
-                memory_offset,
+                addr: info.fault_addr,
             };
             activation.trap.set(Some(record));
             Action::Redirect(Regs {
@@ -98,10 +95,9 @@ fn place(info: &SignalInfo, activation: &Activation) -> Place {
     // SAFETY: the list belongs to the store whose guest this thread is running; it does not change
     // while a guest runs, since linking needs exclusive access to the instance.
     let memories = unsafe { &*activation.memories };
-    memories
-        .iter()
-        .find(|range| range.contains(&addr))
-        .map_or(Place::Elsewhere, |range| Place::Memory {
-            offset: (addr - range.start) as u64,
-        })
+    if memories.iter().any(|range| range.contains(&addr)) {
+        Place::Memory
+    } else {
+        Place::Elsewhere
+    }
 }
