@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use selvedge::Cpu;
 
 /// Words that may stand first on the command line without being a file.
 const COMMANDS: [&str; 5] = ["run", "compile", "validate", "inspect", "help"];
@@ -159,6 +160,15 @@ pub(crate) struct CompilerArgs {
     /// How hard the compiler tries
     #[arg(short = 'O', long, value_name = "LEVEL", value_enum, default_value_t)]
     pub(crate) opt_level: OptLevel,
+
+    /// The CPU to make code for: this machine's, or any of a level
+    #[arg(long, value_name = "CPU", value_parser = cpu_parser(), default_value = Cpu::Host.name())]
+    pub(crate) cpu: Cpu,
+}
+
+fn cpu_parser() -> impl TypedValueParser<Value = Cpu> {
+    PossibleValuesParser::new(Cpu::ALL.map(Cpu::name))
+        .map(|name| Cpu::from_name(&name).unwrap_or_default())
 }
 
 /// Values of `--opt-level`.
@@ -424,6 +434,17 @@ mod tests {
         ] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn cpus_have_the_names_of_levels() {
+        let cpu = |flag| parse_run(&["run", flag, "a.wasm"]).compiler.cpu;
+        assert_eq!(cpu("--cpu=host"), Cpu::Host);
+        assert_eq!(cpu("--cpu=x86-64-v2"), Cpu::Baseline);
+        assert_eq!(cpu("--cpu=x86-64-v4"), Cpu::X86_64V4);
+        assert_eq!(parse_run(&["run", "a.wasm"]).compiler.cpu, Cpu::Host);
+        let message = parse(&["run", "--cpu=z80", "a.wasm"]).unwrap_err();
+        assert!(message.to_string().contains("x86-64-v3"), "{message}");
     }
 
     #[test]

@@ -33,6 +33,12 @@ pub fn dump(
     Ok(texts.join("\n"))
 }
 
+/// Whether a line of the code generator's text stands for no machine code.
+fn is_note(line: &str) -> bool {
+    let name = line.split_whitespace().next();
+    matches!(name, Some("unwind" | "uninit"))
+}
+
 fn places(compiler: &Compiler<'_>, name: &str) -> Result<Vec<usize>, Error> {
     let module = &compiler.module;
     let imported = module.info.imported.funcs as usize;
@@ -77,7 +83,11 @@ fn one(
         Dump::Asm => {
             let name = || symbol(module, place);
             let isa = compiler.isas.of(&worker.context.func);
-            text += &codegen::disassemble(isa, &mut worker.context, &name)?;
+            let asm = codegen::disassemble(isa, &mut worker.context, &name)?;
+            for line in asm.lines().filter(|line| !is_note(line)) {
+                text.push_str(line);
+                text.push('\n');
+            }
         }
     }
     Ok(text)

@@ -5,7 +5,7 @@ pub use selvedge_artifact::tunables::{Metering, OptLevel, Tunables};
 use crate::fuel_costs::FuelCosts;
 
 /// The CPU that code is made for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Cpu {
     /// This machine's, with all that it can.
@@ -13,6 +13,30 @@ pub enum Cpu {
     Host,
     /// Any x86-64 processor of the second level (`x86-64-v2`): made since about 2009.
     Baseline,
+    /// Any x86-64 processor of the third level (`x86-64-v3`), which has AVX2 and FMA.
+    X86_64V3,
+    /// Any x86-64 processor of the fourth level (`x86-64-v4`), which has 128-bit AVX-512.
+    X86_64V4,
+}
+
+impl Cpu {
+    /// All there are, from the least to the most capable but for this machine's, which is first.
+    pub const ALL: [Self; 4] = [Self::Host, Self::Baseline, Self::X86_64V3, Self::X86_64V4];
+
+    /// Its usual name, which is what users write.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Baseline => "x86-64-v2",
+            Self::X86_64V3 => "x86-64-v3",
+            Self::X86_64V4 => "x86-64-v4",
+        }
+    }
+
+    /// The one of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cpu| cpu.name() == name)
+    }
 }
 
 /// Settings of a compilation.

@@ -11,11 +11,11 @@ use crate::settings::{Cpu, Metering, OptLevel, Settings, Tunables};
 pub(crate) const TARGET: &str = "x86_64-linux";
 /// The same in the notation that Cranelift parses.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
-/// Cranelift's name for the second level of x86-64.
-const BASELINE: &str = "x86-64-v2";
 /// Without these Cranelift would call library functions that an artifact does not carry, or have no
 /// code for some vector instruction.
 const REQUIRED: [&str; 3] = ["has_ssse3", "has_sse41", "has_popcnt"];
+/// Features that Cranelift's levels of x86-64 lack, and the level from which on CPUs have them.
+const IMPLIED: [(&str, Cpu); 2] = [("has_avx", Cpu::X86_64V3), ("has_avx512f", Cpu::X86_64V4)];
 /// A 32-bit index reaches this far; memory below it is never checked for bounds.
 const MIN_RESERVATION_LEN: u64 = 4 << 30;
 /// Bytes of a host page.
@@ -78,7 +78,15 @@ fn isa_with(settings: &Settings, allocator: &str) -> Result<OwnedTargetIsa, Erro
             }
             cranelift_native::infer_native_flags(&mut builder).map_err(unusable)?;
         }
-        Cpu::Baseline => builder.enable(BASELINE).map_err(unusable)?,
+        level => {
+            // Cranelift has the same names, but its levels leave out what newer features imply.
+            builder.enable(level.name()).map_err(unusable)?;
+            for (implied, by) in IMPLIED {
+                if level >= by {
+                    builder.enable(implied).map_err(unusable)?;
+                }
+            }
+        }
     }
     let isa = builder.finish(flags).map_err(unusable)?;
     let features = cpu_features(&*isa);
@@ -238,6 +246,30 @@ mod tests {
         assert!(features.is_sorted());
         assert!(REQUIRED.iter().all(|r| features.iter().any(|f| f == r)));
         assert!(!features.iter().any(|f| f.starts_with("has_avx")));
+    }
+
+    #[test]
+    fn each_level_has_what_the_one_below_has_and_more() {
+        let features = |cpu| {
+            let settings = Settings {
+                cpu,
+                ..Settings::default()
+            };
+            cpu_features(&*isa(&settings).unwrap())
+        };
+        let levels = Cpu::ALL[1..].iter().map(|cpu| features(*cpu));
+        let levels: Vec<Vec<String>> = levels.collect();
+        for pair in levels.windows(2) {
+            assert!(pair[0].iter().all(|feature| pair[1].contains(feature)));
+            assert!(pair[0].len() < pair[1].len());
+        }
+        for feature in ["has_avx", "has_avx2", "has_fma"] {
+            assert!(levels[1].iter().any(|f| f == feature), "{feature}");
+        }
+        for cpu in Cpu::ALL {
+            assert_eq!(Cpu::from_name(cpu.name()), Some(cpu));
+        }
+        assert_eq!(Cpu::from_name("x86-64"), None);
     }
 
     #[test]

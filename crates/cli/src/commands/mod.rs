@@ -33,7 +33,10 @@ fn engine(args: &CompilerArgs) -> Result<Engine, Failure> {
         OptLevel::Speed => selvedge::OptLevel::Speed,
         OptLevel::Size => selvedge::OptLevel::SpeedAndSize,
     };
-    Ok(Engine::new(&Settings::default().with_opt_level(opt_level))?)
+    let settings = Settings::default()
+        .with_opt_level(opt_level)
+        .with_cpu(args.cpu);
+    Ok(Engine::new(&settings)?)
 }
 
 /// Writes results to stdout. That nobody reads them any more is no failure.

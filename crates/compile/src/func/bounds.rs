@@ -78,18 +78,27 @@ impl Translation<'_, '_> {
         constant: u64,
         len: u32,
     ) -> Value {
-        // An access is inside if its index is not beyond the last that is. That one is found by a
-        // difference, which cannot wrap once the memory is known to be as long as the access.
+        let ty = self.env.info.memories[memory.index()];
         let size = constant.saturating_add(len.into());
         let memory_len = self.memory_len(memory);
-        let size_value = self.b.ins().iconst(types::I64, size.cast_signed());
-        let last = self.b.ins().isub(memory_len, size_value);
         let beyond = IntCC::UnsignedGreaterThan;
-        let mut outside = self.b.ins().icmp(beyond, index, last);
-        if size > self.env.info.memories[memory.index()].min_len() {
-            let short = self.b.ins().icmp(beyond, size_value, memory_len);
-            outside = self.b.ins().bor(outside, short);
-        }
+        let outside = if ty.is_64 {
+            // An access is inside if its index is not beyond the last that is. That one is found by
+            // a difference, which cannot wrap once the memory is known to be as long as the access.
+            let size_value = self.b.ins().iconst(types::I64, size.cast_signed());
+            let last = self.b.ins().isub(memory_len, size_value);
+            let outside = self.b.ins().icmp(beyond, index, last);
+            if size > ty.min_len() {
+                let short = self.b.ins().icmp(beyond, size_value, memory_len);
+                self.b.ins().bor(outside, short)
+            } else {
+                outside
+            }
+        } else {
+            // Index and constant have 32 bits, so the end can't wrap.
+            let end = self.add_const(index, size);
+            self.b.ins().icmp(beyond, end, memory_len)
+        };
         self.trap_if_outside(outside, memory, index, constant);
         let start = self.add_const(index, constant);
         let addr = self.b.ins().iadd(base, start);

@@ -112,6 +112,7 @@ impl FuncTranslator {
             meter: Meter::new(env.fuel, &mut self.fuel_residuals),
             call_args: &mut self.call_args,
             branch_args: &mut self.branch_args,
+            fresh_load: None,
             passed_values: 0,
             table_entries: 0,
         };
@@ -144,6 +145,8 @@ struct Translation<'f, 'm> {
     call_args: &'f mut Vec<Value>,
     /// Scratch space for the arguments of a branch.
     branch_args: &'f mut Vec<BlockArg>,
+    /// The latest vector that was loaded and not used: its lanes may still be chosen.
+    fresh_load: Option<Value>,
     /// Values that blocks and branches pass on, so far.
     passed_values: usize,
     /// Entries of `br_table`s so far.

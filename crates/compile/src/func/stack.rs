@@ -111,6 +111,8 @@ impl<'m> Translation<'_, 'm> {
         if ty == types::I8 {
             self.b.ins().uextend(types::I32, value)
         } else if ty.is_vector() {
+            // Whoever gets it may keep it, so its type is final.
+            self.fresh_load.take_if(|fresh| *fresh == value);
             self.with_lanes(value, V128)
         } else {
             value

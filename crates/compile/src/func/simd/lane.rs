@@ -1,6 +1,6 @@
 //! Lanes by themselves: splats, single lanes taken out and put in, shuffles.
 
-use cranelift_codegen::ir::{ConstantData, InstBuilder, Type, Value, types};
+use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Type, Value, types};
 use wasmparser::Operator;
 
 use crate::func::Translation;
@@ -33,11 +33,10 @@ impl Translation<'_, '_> {
             O::F32x4ReplaceLane { lane } => self.replace(F32X4, lane),
             O::F64x2ReplaceLane { lane } => self.replace(F64X2, lane),
 
-            O::I8x16Swizzle => self.vector_binary(I8X16, |ins, a, b| ins.swizzle(a, b)),
+            O::I8x16Swizzle => self.swizzle(),
             O::I8x16Shuffle { lanes } => {
-                let mask = ConstantData::from(&lanes[..]);
-                let mask = self.b.func.dfg.immediates.push(mask);
-                self.vector_binary(I8X16, |ins, a, b| ins.shuffle(a, b, mask));
+                let (a, b) = self.pop_vectors(I8X16);
+                self.shuffle(a, b, lanes);
             }
 
             O::I8x16Bitmask => self.vector_unary(I8X16, |ins, a| ins.vhigh_bits(I32, a)),
@@ -51,6 +50,48 @@ impl Translation<'_, '_> {
             _ => return false,
         }
         true
+    }
+
+    fn shuffle(&mut self, a: Value, b: Value, lanes: [u8; 16]) {
+        let mask = self.b.func.dfg.immediates.push(lanes[..].into());
+        let value = self.b.ins().shuffle(a, b, mask);
+        self.push(value);
+    }
+
+    /// `i8x16.swizzle`. One by a constant is a shuffle, for which there may be a shorter instruction,
+    /// or at least needs nothing done to its constant while it runs.
+    fn swizzle(&mut self) {
+        let (vector, lanes) = self.pop_vectors(types::I8X16);
+        let Some(lanes) = self.constant_bytes(lanes) else {
+            let value = self.b.ins().swizzle(vector, lanes);
+            return self.push(value);
+        };
+        if lanes.iter().all(|&lane| lane < 16) {
+            return self.shuffle(vector, vector, lanes);
+        }
+        // A lane with the highest bit gives zero.
+        let lanes = lanes.map(|lane| if lane < 16 { lane } else { 0x80 });
+        let lanes = self.v128_const(lanes);
+        let value = self.b.ins().x86_pshufb(vector, lanes);
+        self.push(value);
+    }
+
+    /// The bytes of a vector that is a constant.
+    fn constant_bytes(&self, value: Value) -> Option<[u8; 16]> {
+        let dfg = &self.b.func.dfg;
+        let inst = dfg.value_def(value).inst()?;
+        match dfg.insts[inst] {
+            InstructionData::UnaryConst {
+                opcode: Opcode::Vconst,
+                constant_handle,
+            } => dfg
+                .constants
+                .get(constant_handle)
+                .as_slice()
+                .try_into()
+                .ok(),
+            _ => None,
+        }
     }
 
     /// Pops a scalar that is to become a lane: of narrow lanes only the low part counts.

@@ -24,6 +24,7 @@ impl Translation<'_, '_> {
                     .b
                     .ins()
                     .load(V128, place.flags, place.base, place.offset);
+                self.fresh_load = Some(value);
                 self.push(value);
             }
             O::V128Store { memarg } => {

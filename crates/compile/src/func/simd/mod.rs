@@ -45,10 +45,10 @@ impl Translation<'_, '_> {
                 self.push(value);
             }
             O::V128Not => self.vector_unary(V128, |ins, a| ins.bnot(a)),
-            O::V128And => self.vector_binary(V128, |ins, a, b| ins.band(a, b)),
+            O::V128And => self.vector_commutative(V128, |ins, a, b| ins.band(a, b)),
             O::V128AndNot => self.vector_binary(V128, |ins, a, b| ins.band_not(a, b)),
-            O::V128Or => self.vector_binary(V128, |ins, a, b| ins.bor(a, b)),
-            O::V128Xor => self.vector_binary(V128, |ins, a, b| ins.bxor(a, b)),
+            O::V128Or => self.vector_commutative(V128, |ins, a, b| ins.bor(a, b)),
+            O::V128Xor => self.vector_commutative(V128, |ins, a, b| ins.bxor(a, b)),
             O::V128Bitselect => self.select_bits(),
             O::V128AnyTrue => self.vector_unary(V128, |ins, a| ins.vany_true(a)),
             _ => return false,
@@ -112,10 +112,33 @@ impl Translation<'_, '_> {
         self.push(result);
     }
 
+    /// The same where the order of the operands does not matter: one that has just been loaded is put
+    /// second, where it can become part of the instruction.
+    fn vector_commutative(
+        &mut self,
+        lanes: Type,
+        build: impl FnOnce(FuncInstBuilder<'_, '_>, Value, Value) -> Value,
+    ) {
+        let second = self.pop_vector(lanes);
+        let loaded_first =
+            self.fresh_load.is_some() && self.fresh_load == self.operands.last().copied();
+        let first = self.pop_vector(lanes);
+        let result = match loaded_first {
+            true => build(self.b.ins(), second, first),
+            false => build(self.b.ins(), first, second),
+        };
+        self.push(result);
+    }
+
     /// The same bits with other lanes.
     pub(super) fn with_lanes(&mut self, value: Value, lanes: Type) -> Value {
         if self.b.func.dfg.value_type(value) == lanes {
             return value;
+        }
+        // Loaded for this very use: with these lanes from the start the load can become part of the
+        // instruction that uses it, from which a cast would part it.
+        if self.fresh_load.take_if(|fresh| *fresh == value).is_some() {
+            return self.b.func.dfg.replace_result(value, lanes);
         }
         let value = self.before_casts(value);
         if self.b.func.dfg.value_type(value) == lanes {

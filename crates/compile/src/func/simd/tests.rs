@@ -14,14 +14,22 @@ fn baseline() -> Settings {
     }
 }
 
+/// The machine code of the first function of a module.
+fn code_of(module: &str, settings: &Settings) -> String {
+    let wasm = wat::parse_str(module).unwrap();
+    dump(&wasm, settings, Dump::Asm, Some("0")).unwrap()
+}
+
 /// The names of the instructions of a function of vectors and an `i32`, without copies between
 /// registers, prologue and epilogue.
 fn names(code: &str, settings: &Settings) -> Vec<String> {
-    let wasm = wat::parse_str(format!(
-        "(module (memory 1) (func
-            (param v128 v128 i32 v128) (result v128) (local v128) {code}))"
-    ));
-    let text = dump(&wasm.unwrap(), settings, Dump::Asm, Some("0")).unwrap();
+    let text = code_of(
+        &format!(
+            "(module (memory 1) (func
+                (param v128 v128 i32 v128) (result v128) (local v128) {code}))"
+        ),
+        settings,
+    );
     let (_, body) = text.split_once("block0:").unwrap();
     let (body, _) = body.split_once("movq %rbp, %rsp").unwrap();
     body.lines()
@@ -91,6 +99,36 @@ fn loads_are_one_access() {
         "(v128.load16_lane 3 (local.get 2) (local.get 0))",
         &["pinsrw"],
     );
+}
+
+#[test]
+fn a_load_has_the_lanes_of_its_only_use_and_none_where_it_has_more() {
+    let casts = |code: &str| {
+        let func = only(&format!(
+            "(module (memory 1) (func (param i32 v128) (result v128) (local v128) {code}))"
+        ));
+        assert_eq!(count(&func, Opcode::Load), 1, "{code}");
+        count(&func, Opcode::Bitcast)
+    };
+    let load = "(v128.load (local.get 0))";
+    // Only the other operand and the result are cast.
+    assert_eq!(casts(&format!("(i32x4.add (local.get 1) {load})")), 2);
+    assert_eq!(casts(&format!("(f64x2.mul {load} (local.get 1))")), 2);
+    // The same vector is used as it is, too.
+    const ARMS: &str = "(local.get 0) (then i32x4.neg) (else f32x4.neg)";
+    let kept = "(f32x4.add (local.get 2) (i32x4.add (local.get 2) (local.get 2)))";
+    for way in [
+        format!("(local.set 2 {load}) {kept}"),
+        format!("(f32x4.neg (local.tee 2 {load})) drop {kept}"),
+        format!("(block (result v128) {load} (br_if 0 (local.get 0)) i32x4.neg)"),
+        format!("{load} (if (param v128) (result v128) {ARMS})"),
+    ] {
+        // The verifier checks the types when code is made.
+        assert!(casts(&way) > 0, "{way}");
+        let module =
+            format!("(module (memory 1) (func (param i32 v128) (result v128) (local v128) {way}))");
+        assert!(code_of(&module, &baseline()).contains("movdqu"), "{way}");
+    }
 }
 
 #[test]
