@@ -35,7 +35,7 @@ pub(crate) struct Spread {
 
 impl Spread {
     /// Of at least one sample, none of them NaN.
-    fn of(mut samples: Vec<f64>) -> Spread {
+    pub(crate) fn of(mut samples: Vec<f64>) -> Spread {
         samples.sort_by(f64::total_cmp);
         let at = |quantile: f64| {
             // Between the two nearest samples, as far as the quantile lies between them.

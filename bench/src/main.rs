@@ -5,6 +5,7 @@
 
 mod cases;
 mod harness;
+mod metering;
 mod peers;
 mod report;
 
@@ -19,12 +20,13 @@ use anyhow::{Context, Result, bail};
 use crate::peers::Pair;
 
 const USAGE: &str = "\
-usage: selvedge-bench [FILTER] [--rounds N] [--json] [--list]
+usage: selvedge-bench [FILTER] [--rounds N] [--json] [--list] [--metering]
 
   FILTER      run only the cases whose name contains this, such as `cpu/` or `trap`
   --rounds N  samples of each side of a pair, interleaved (default 21, at least 3)
   --json      print the rows as JSON, when all have been measured
   --list      print the names of the cases and stop
+  --metering  what fuel and epochs cost the programs of cpu/, in a table of its own
 ";
 
 /// What the command line asks for.
@@ -34,6 +36,7 @@ struct Args {
     rounds: usize,
     json: bool,
     list: bool,
+    metering: bool,
 }
 
 impl Args {
@@ -44,12 +47,14 @@ impl Args {
             rounds: 21,
             json: false,
             list: false,
+            metering: false,
         };
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--help" | "-h" => return Ok(None),
                 "--json" => parsed.json = true,
                 "--list" => parsed.list = true,
+                "--metering" => parsed.metering = true,
                 "--rounds" => {
                     let rounds = args.next().context("--rounds wants a number")?;
                     parsed.rounds = rounds
@@ -112,6 +117,10 @@ fn exit<E: Display>(result: Result<ExitCode, E>) -> ExitCode {
 /// Measures every case that the filter lets through. A case that fails is a row that says so, and
 /// makes the exit code 1, so that one missing feature doesn't hide the other figures.
 fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
+    if args.metering {
+        metering::run(&args.filter, args.rounds, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let cases: Vec<_> = cases::all()?
         .into_iter()
         .filter(|case| case.full_name().contains(&args.filter))

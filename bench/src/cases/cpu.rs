@@ -95,20 +95,42 @@ const GUESTS: [(&str, Source, i32, &str); 12] = [
 ];
 
 pub(super) fn cases() -> Result<Vec<Case>> {
-    GUESTS.into_iter().map(case).collect()
-}
-
-fn case((name, source, n, what): (&str, Source, i32, &str)) -> Result<Case> {
-    let wasm: Cow<'static, [u8]> = match source {
-        Source::Text(text) => Cow::Owned(binary(text)?),
-        Source::Binary(bytes) => Cow::Borrowed(bytes),
-    };
-    Ok(Case {
+    let case = |guest: Guest| Case {
         group: "cpu",
-        name: name.into(),
-        what: format!("{what}; run({n})"),
+        name: guest.name.into(),
+        what: format!("{}; run({})", guest.what, guest.n),
         mode: Mode::Default,
         work: Work::Once { rounds_divisor: 1 },
-        make: Box::new(move |peer| peer.compute(&wasm, n)),
-    })
+        make: Box::new(move |peer| peer.compute(&guest.wasm, guest.n)),
+    };
+    Ok(guests()?.into_iter().map(case).collect())
+}
+
+/// A program that only computes.
+pub(crate) struct Guest {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it is about.
+    pub(crate) what: &'static str,
+    /// Its binary.
+    pub(crate) wasm: Cow<'static, [u8]>,
+    /// The argument of `run`.
+    pub(crate) n: i32,
+}
+
+/// All of them.
+pub(crate) fn guests() -> Result<Vec<Guest>> {
+    let guest = |(name, source, n, what)| {
+        let wasm = match source {
+            Source::Text(text) => Cow::Owned(binary(text)?),
+            Source::Binary(bytes) => Cow::Borrowed(bytes),
+        };
+        Ok(Guest {
+            name,
+            what,
+            wasm,
+            n,
+        })
+    };
+    GUESTS.into_iter().map(guest).collect()
 }

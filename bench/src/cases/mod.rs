@@ -2,7 +2,7 @@
 
 mod calls;
 mod compile;
-mod cpu;
+pub(crate) mod cpu;
 mod instantiate;
 mod trap;
 

@@ -29,6 +29,27 @@ impl Mode {
     }
 }
 
+/// How an engine counts what its guests do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meter {
+    /// It does not.
+    None,
+    /// In units of fuel, of which there are enough.
+    Fuel,
+    /// By epochs, with a deadline that is not reached.
+    Epochs,
+}
+
+/// Selvedge with a meter; not with epochs, which it does not have.
+pub(crate) fn selvedge_with(meter: Meter) -> Result<Box<dyn Peer>> {
+    Ok(Box::new(selvedge::Selvedge::with_meter(meter)?))
+}
+
+/// Wasmtime with a meter.
+pub(crate) fn wasmtime_with(meter: Meter) -> Result<Box<dyn Peer>> {
+    Ok(Box::new(wasmtime::Wasmtime::with_meter(meter)?))
+}
+
 /// What a run of some operations gave.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {

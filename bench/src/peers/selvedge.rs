@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use selvedge::{
-    Engine, InstanceHandle, Limits, Linker, Program, Region, RuntimeError, Settings, TypedFunc,
-    Vmctx, WasmParams, WasmResults,
+    Engine, FuelCosts, InstanceHandle, Limits, Linker, Program, Region, RuntimeError, Settings,
+    TypedFunc, Vmctx, WasmParams, WasmResults,
 };
 
-use super::{Mode, Peer, Runner, repeat};
+use super::{Meter, Mode, Peer, Runner, repeat};
 
 /// An engine and a region.
 #[derive(Debug)]
@@ -24,6 +24,18 @@ impl Selvedge {
             limits.backtrace_frames = 0;
         }
         let region = Region::new(&engine, 64, &limits)?;
+        Ok(Selvedge { engine, region })
+    }
+
+    /// As in the default mode, with a meter.
+    pub(super) fn with_meter(meter: Meter) -> Result<Selvedge> {
+        let settings = match meter {
+            Meter::None => Settings::default(),
+            Meter::Fuel => Settings::default().with_fuel(FuelCosts::default()),
+            Meter::Epochs => bail!("Selvedge has no epochs"),
+        };
+        let engine = Engine::new(&settings)?;
+        let region = Region::new(&engine, 4, &Limits::default())?;
         Ok(Selvedge { engine, region })
     }
 

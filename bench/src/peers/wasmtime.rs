@@ -6,13 +6,14 @@ use wasmtime::{
     PoolingAllocationConfig, Store, Trap, TypedFunc, WasmParams, WasmResults,
 };
 
-use super::{Mode, Peer, Runner, Sample, repeat};
+use super::{Meter, Mode, Peer, Runner, Sample, repeat};
 
 /// An engine: pooling allocator, copy-on-write images, `opt_level` speed.
 #[derive(Debug)]
 pub(super) struct Wasmtime {
     config: Config,
     engine: Engine,
+    meter: Meter,
 }
 
 impl Wasmtime {
@@ -36,7 +37,25 @@ impl Wasmtime {
         }
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config)?;
-        Ok(Wasmtime { config, engine })
+        Ok(Wasmtime {
+            config,
+            engine,
+            meter: Meter::None,
+        })
+    }
+
+    /// As it chooses everything itself, without a pool, with a meter.
+    pub(super) fn with_meter(meter: Meter) -> Result<Wasmtime> {
+        let mut config = Config::new();
+        config.cranelift_opt_level(OptLevel::Speed);
+        config.consume_fuel(meter == Meter::Fuel);
+        config.epoch_interruption(meter == Meter::Epochs);
+        let engine = Engine::new(&config)?;
+        Ok(Wasmtime {
+            config,
+            engine,
+            meter,
+        })
     }
 
     /// An instance of a module without imports, and its export `run`.
@@ -46,6 +65,11 @@ impl Wasmtime {
     ) -> Result<(Store<()>, TypedFunc<P, R>)> {
         let module = Module::new(&self.engine, wasm)?;
         let mut store = Store::new(&self.engine, ());
+        match self.meter {
+            Meter::None => {}
+            Meter::Fuel => store.set_fuel(u64::MAX)?,
+            Meter::Epochs => store.set_epoch_deadline(u64::MAX / 2),
+        }
         let instance = Instance::new(&mut store, &module, &[])?;
         let run = instance.get_typed_func(&mut store, "run")?;
         Ok((store, run))
