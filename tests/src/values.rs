@@ -37,15 +37,35 @@ pub fn arg(objects: &mut HostObjects, arg: &WastArg<'_>) -> Result<Val, String> 
         WastArgCore::F32(v) => Val::F32(f32::from_bits(v.bits)),
         WastArgCore::F64(v) => Val::F64(f64::from_bits(v.bits)),
         WastArgCore::V128(v) => Val::V128(u128::from_le_bytes(v.to_le_bytes())),
-        WastArgCore::RefNull(ty) if is(ty, AbstractHeapType::Func) => Val::FuncRef(None),
-        WastArgCore::RefNull(ty) if is(ty, AbstractHeapType::Extern) => Val::ExternRef(None),
+        WastArgCore::RefNull(ty) if is_func(ty) => Val::FuncRef(None),
+        WastArgCore::RefNull(ty) if is_extern(ty) => Val::ExternRef(None),
         WastArgCore::RefExtern(number) => Val::ExternRef(Some(objects.get(*number))),
         other => return Err(format!("argument {other:?} is not supported")),
     })
 }
 
-fn is(ty: &HeapType<'_>, expected: AbstractHeapType) -> bool {
-    matches!(ty, HeapType::Abstract { shared: false, ty } if *ty == expected)
+/// Whether a type is of functions; all types with a number are.
+fn is_func(ty: &HeapType<'_>) -> bool {
+    use AbstractHeapType::{Func, NoFunc};
+    matches!(
+        ty,
+        HeapType::Abstract {
+            shared: false,
+            ty: Func | NoFunc
+        } | HeapType::Concrete(_)
+    )
+}
+
+/// Whether a type is of host objects.
+fn is_extern(ty: &HeapType<'_>) -> bool {
+    use AbstractHeapType::{Extern, NoExtern};
+    matches!(
+        ty,
+        HeapType::Abstract {
+            shared: false,
+            ty: Extern | NoExtern
+        }
+    )
 }
 
 /// Compares results with what a script expects.
@@ -79,8 +99,8 @@ fn matches(found: &Val, expected: &WastRetCore<'_>) -> Result<bool, String> {
         (Val::F64(a), WastRetCore::F64(b)) => matches_f64(a.to_bits(), b),
         (Val::V128(a), WastRetCore::V128(b)) => matches_v128(*a, b),
         (Val::FuncRef(None) | Val::ExternRef(None), WastRetCore::RefNull(None)) => true,
-        (Val::FuncRef(None), WastRetCore::RefNull(Some(ty))) => is(ty, AbstractHeapType::Func),
-        (Val::ExternRef(None), WastRetCore::RefNull(Some(ty))) => is(ty, AbstractHeapType::Extern),
+        (Val::FuncRef(None), WastRetCore::RefNull(Some(ty))) => is_func(ty),
+        (Val::ExternRef(None), WastRetCore::RefNull(Some(ty))) => is_extern(ty),
         (Val::FuncRef(Some(_)), WastRetCore::RefFunc(_)) => true,
         (Val::ExternRef(Some(_)), WastRetCore::RefExtern(None)) => true,
         (Val::ExternRef(Some(object)), WastRetCore::RefExtern(Some(number))) => {

@@ -34,5 +34,5 @@ pub mod pcmap;
 pub mod read;
 pub mod write;
 
-pub use contract::{builtins, ids, traps, tunables, types, vmfields, vmoffsets};
+pub use contract::{builtins, canon, ids, traps, tunables, types, vmfields, vmoffsets};
 pub use error::Error;

@@ -76,7 +76,7 @@ pub enum ConstOp {
     V128Const([u8; 16]),
     /// `global.get`
     GlobalGet(GlobalIdx),
-    /// `ref.null` of either type.
+    /// `ref.null` of any type.
     RefNull,
     /// `ref.func`
     RefFunc(FuncIdx),
@@ -205,6 +205,8 @@ pub struct ModuleInfo {
     pub name: Option<String>,
     /// Function types.
     pub types: Vec<FuncType>,
+    /// Counts of types of each group in which they were declared, in order.
+    pub type_groups: Vec<u32>,
     /// For each type the first type that equals it: the number that table entries carry.
     pub canonical_types: Vec<TypeIdx>,
     /// For each type its machine-level signature.
@@ -244,6 +246,21 @@ pub struct ModuleInfo {
 }
 
 impl ModuleInfo {
+    /// Replaces the numbers of types in all types, as when the module is loaded into an engine.
+    pub fn renumber_types(&mut self, numbers: &[u32]) {
+        // What is not in the list is refused by the check.
+        let number = |ty: u32| numbers.get(ty as usize).copied().unwrap_or(u32::MAX);
+        for ty in &mut self.types {
+            *ty = ty.with_numbers(number);
+        }
+        let tables = self.tables.iter_mut().map(|table| &mut table.elem);
+        let globals = self.globals.iter_mut().map(|global| &mut global.ty);
+        let elems = self.elems.iter_mut().map(|segment| &mut segment.ty);
+        for ty in tables.chain(globals).chain(elems) {
+            *ty = ty.with_numbers(number);
+        }
+    }
+
     /// The type of a function.
     pub fn func_type(&self, func: FuncIdx) -> &FuncType {
         &self.types[self.funcs[func.index()].index()]
@@ -314,7 +331,12 @@ impl ModuleInfo {
             ExternIdx::Memory(m) => m.index() < self.memories.len(),
             ExternIdx::Global(g) => g.index() < self.globals.len(),
         };
+        let known = |ty: ValType| ty.concrete().is_none_or(|ty| (ty as usize) < types);
         self.canonical_types.len() == types
+            && self.types.iter().flat_map(FuncType::val_types).all(known)
+            && self.tables.iter().all(|table| known(table.elem))
+            && self.globals.iter().all(|global| known(global.ty))
+            && self.elems.iter().all(|segment| known(segment.ty))
             && self.canonical_types.iter().all(|t| t.index() < types)
             && self.type_sigs.len() == types
             && self.type_sigs.iter().zip(&self.types).all(|(s, ty)| {

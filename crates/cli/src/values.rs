@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn references_are_not_read_and_printed_by_kind() {
-        assert!(parse("null", ValType::FuncRef).is_err());
+        assert!(parse("null", ValType::FUNCREF).is_err());
         assert_eq!(format(&Val::ExternRef(None)), "null");
     }
 

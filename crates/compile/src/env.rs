@@ -11,7 +11,7 @@ use selvedge_artifact::ids::GlobalIdx;
 use selvedge_artifact::module::ModuleInfo;
 use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::tunables::Tunables;
-use selvedge_artifact::types::{AbiSig, AbiType, FuncType, ValType};
+use selvedge_artifact::types::{AbiSig, AbiType, FuncType, HeapType, RefType, ValType};
 use selvedge_artifact::vmoffsets::VMOffsets;
 
 use crate::fuel_costs::FuelCosts;
@@ -68,9 +68,27 @@ pub(crate) fn val_type(ty: wasmparser::ValType) -> Option<ValType> {
         wasmparser::ValType::F32 => ValType::F32,
         wasmparser::ValType::F64 => ValType::F64,
         wasmparser::ValType::V128 => ValType::V128,
-        wasmparser::ValType::Ref(wasmparser::RefType::FUNCREF) => ValType::FuncRef,
-        wasmparser::ValType::Ref(wasmparser::RefType::EXTERNREF) => ValType::ExternRef,
+        wasmparser::ValType::Ref(ty) => ValType::Ref(ref_type(ty)?),
+    })
+}
+
+/// The reference type of the artifact for one of the parser's, if it is supported.
+pub(crate) fn ref_type(ty: wasmparser::RefType) -> Option<RefType> {
+    use wasmparser::AbstractHeapType as Abstract;
+    let heap = match ty.heap_type() {
+        wasmparser::HeapType::Abstract { shared: false, ty } => match ty {
+            Abstract::Func => HeapType::Func,
+            Abstract::NoFunc => HeapType::NoFunc,
+            Abstract::Extern => HeapType::Extern,
+            Abstract::NoExtern => HeapType::NoExtern,
+            _ => return None,
+        },
+        wasmparser::HeapType::Concrete(index) => HeapType::Concrete(index.as_module_index()?),
         _ => return None,
+    };
+    Some(RefType {
+        nullable: ty.is_nullable(),
+        heap,
     })
 }
 

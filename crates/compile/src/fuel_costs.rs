@@ -1,33 +1,11 @@
 //! What each instruction costs in fuel: the table, its names, its default.
 //!
-//! The operators come from the parser's own list, so none can be forgotten. Where fuel is counted and
-//! checked is `func/meter.rs`.
+//! Where fuel is counted and checked is `func/meter.rs`.
 
 use wasmparser::Operator;
 
 use crate::error::Error;
-
-macro_rules! operators {
-    ($( @$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*) )*) => {
-        /// Numbers of the operators.
-        #[allow(clippy::enum_variant_names, reason = "the names are the parser's")]
-        #[derive(Clone, Copy)]
-        enum Number {
-            $($op,)*
-        }
-
-        /// Names of the operators by number, as the parser writes them.
-        const NAMES: &[&str] = &[$(stringify!($op)),*];
-
-        fn number(op: &Operator<'_>) -> Option<usize> {
-            match op {
-                $(Operator::$op { .. } => Some(Number::$op as usize),)*
-                _ => None,
-            }
-        }
-    };
-}
-wasmparser::for_each_operator!(operators);
+use crate::operators::{NAMES, number};
 
 /// Operators that are free unless asked otherwise: they stand for no work of their own.
 const FREE: [&str; 8] = [

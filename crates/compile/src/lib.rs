@@ -19,6 +19,7 @@ mod error;
 mod fuel_costs;
 mod func;
 mod module;
+mod operators;
 mod parallel;
 mod settings;
 mod target;

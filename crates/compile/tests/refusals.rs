@@ -46,10 +46,17 @@ fn features_that_are_not_built_are_named_with_their_place() {
     assert_refused("(module (type (struct (field i32))))", "gc", &[]);
     assert_refused("(module (type (array i32)))", "gc", &[]);
     assert_refused("(module (tag))", "exceptions", &[]);
+    assert_refused("(module (type (sub (func))))", "gc", &[]);
+    assert_refused("(module (global (ref null any) (ref.null any)))", "gc", &[]);
     assert_refused(
-        "(module (type $t (func)) (func (param (ref $t))))",
-        "function-references",
+        "(module (func (block (result eqref) unreachable) drop))",
+        "gc",
         &[],
+    );
+    assert_refused(
+        "(module (func (drop (ref.test (ref func) (ref.null func)))))",
+        "gc",
+        &[0xfb],
     );
     assert_refused("(component)", "component-model", &[]);
 }

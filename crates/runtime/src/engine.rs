@@ -1,8 +1,8 @@
 //! The engine: what loaded modules share. Cheap to clone, usable from any thread.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use selvedge_artifact::canon::TypeNumbers;
 use selvedge_artifact::header::Accepts;
 use selvedge_artifact::tunables::Tunables;
 use selvedge_artifact::types::FuncType;
@@ -21,7 +21,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Shared {
     tunables: Tunables,
-    types: Mutex<HashMap<FuncType, u32>>,
+    types: Mutex<TypeNumbers>,
 }
 
 impl Engine {
@@ -84,22 +84,16 @@ impl Engine {
         }
     }
 
-    /// Numbers of types: equal types of all modules share one, so that a call across modules
+    /// Numbers of a module's types: equal types of all modules share one, so that a call across modules
     /// compares two integers.
-    pub(crate) fn type_ids(&self, types: &[FuncType]) -> Box<[u32]> {
-        // A thread that panicked here left the map whole: entries are added in one step.
+    pub(crate) fn type_ids(&self, types: &[FuncType], groups: &[u32]) -> Box<[u32]> {
+        // A thread that panicked here left the numbers whole: they are added in one step.
         let mut known = self
             .shared
             .types
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        types
-            .iter()
-            .map(|ty| {
-                let next = known.len() as u32;
-                *known.entry(ty.clone()).or_insert(next)
-            })
-            .collect()
+        known.number(types, groups).into()
     }
 }
 
@@ -114,9 +108,9 @@ mod tests {
         let engine = Engine::without_handler(Tunables::default());
         let a = FuncType::new([ValType::I32], []);
         let b = FuncType::new([], [ValType::I32]);
-        let first = engine.type_ids(&[a.clone(), b.clone(), a.clone()]);
+        let first = engine.type_ids(&[a.clone(), b.clone(), a.clone()], &[]);
         assert_eq!(first[0], first[2]);
         assert_ne!(first[0], first[1]);
-        assert_eq!(*engine.type_ids(&[b]), [first[1]]);
+        assert_eq!(*engine.type_ids(&[b], &[]), [first[1]]);
     }
 }

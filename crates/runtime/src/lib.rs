@@ -51,6 +51,6 @@ pub use region::limits::Limits;
 pub use selvedge_artifact::traps::TrapCode;
 pub use selvedge_artifact::tunables::Tunables;
 pub use selvedge_artifact::types::{
-    ExternType, FuncType, GlobalType, MemoryType, TableType, ValType,
+    ExternType, FuncType, GlobalType, HeapType, MemoryType, RefType, TableType, ValType,
 };
 pub use value::{ExternRef, Func, RunResult, UntypedRetVal, Val};

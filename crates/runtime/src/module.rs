@@ -136,7 +136,7 @@ impl Module {
     }
 
     fn load(engine: &Engine, bytes: Bytes, file: Option<&File>) -> Result<Self, Error> {
-        let artifact = read::read(bytes.as_slice(), &engine.accepts())?;
+        let mut artifact = read::read(bytes.as_slice(), &engine.accepts())?;
         let text = artifact.layout.text.clone();
         let code = match file {
             Some(file) => CodeMapping::from_file(file, text.start as u64, text.len()),
@@ -159,7 +159,9 @@ impl Module {
             traps: traps.as_ptr(),
             traps_len: traps.len(),
         });
-        let type_ids = engine.type_ids(&artifact.info.types);
+        let type_ids = engine.type_ids(&artifact.info.types, &artifact.info.type_groups);
+        // From here on types of different modules can be compared.
+        artifact.info.renumber_types(&type_ids);
         Ok(Self {
             inner: Arc::new(Inner {
                 _registration: registration,
@@ -237,6 +239,11 @@ impl Module {
     /// The engine's numbers of this module's types.
     pub(crate) fn type_ids(&self) -> &[u32] {
         &self.inner.type_ids
+    }
+
+    /// The engine's number of the type of a function.
+    pub(crate) fn func_type_id(&self, func: FuncIdx) -> u32 {
+        self.inner.type_ids[self.inner.info.funcs[func.index()].index()]
     }
 
     /// Bytes of data segments that are not in the image.

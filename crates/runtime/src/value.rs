@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use selvedge_artifact::types::{FuncType, ValType};
+use selvedge_artifact::types::{FuncType, HeapType, RefType, ValType};
 
 use crate::error::Error;
 use crate::vm::context::ArraySlot;
@@ -31,7 +31,7 @@ pub enum Val {
 }
 
 impl Val {
-    /// The type of the value.
+    /// The type of the value. Of a reference that is the most general type of its kind, whatever it refers to.
     pub const fn ty(&self) -> ValType {
         match self {
             Self::I32(_) => ValType::I32,
@@ -39,20 +39,22 @@ impl Val {
             Self::F32(_) => ValType::F32,
             Self::F64(_) => ValType::F64,
             Self::V128(_) => ValType::V128,
-            Self::FuncRef(_) => ValType::FuncRef,
-            Self::ExternRef(_) => ValType::ExternRef,
+            Self::FuncRef(_) => ValType::FUNCREF,
+            Self::ExternRef(_) => ValType::EXTERNREF,
         }
     }
 
-    /// The zero or null of a type.
+    /// The zero or null of a type; null also where the type does not have it.
     pub const fn default_of(ty: ValType) -> Self {
         match ty {
             ValType::I64 => Self::I64(0),
             ValType::F32 => Self::F32(0.0),
             ValType::F64 => Self::F64(0.0),
             ValType::V128 => Self::V128(0),
-            ValType::FuncRef => Self::FuncRef(None),
-            ValType::ExternRef => Self::ExternRef(None),
+            ValType::Ref(ty) => match ty.heap.top() {
+                HeapType::Extern => Self::ExternRef(None),
+                _ => Self::FuncRef(None),
+            },
             // `ValType` may gain types; those that this build knows are all above.
             _ => Self::I32(0),
         }
@@ -264,16 +266,18 @@ from_ret_val! {
     bool => |bits| bits != 0;
 }
 
-/// Checks values against types.
+/// Checks values against types, those of references with what their store knows of them.
 pub(crate) fn check_types(
+    references: &impl References,
     what: &'static str,
     values: &[Val],
     types: &[ValType],
 ) -> Result<(), Error> {
-    if values.len() == types.len() && values.iter().zip(types).all(|(v, t)| v.ty() == *t) {
+    let fits = |(value, ty): (&Val, &ValType)| references.fits(value, *ty);
+    if values.len() == types.len() && values.iter().zip(types).all(fits) {
         return Ok(());
     }
-    let given = FuncType::new(values.iter().map(Val::ty), []);
+    let given = FuncType::new(values.iter().map(|value| references.type_of(value)), []);
     let expected = FuncType::new(types.iter().copied(), []);
     let list = |ty: &FuncType| {
         ty.to_string()
@@ -300,6 +304,30 @@ pub(crate) trait References {
     /// The object of a handle.
     fn extern_from_raw(&self, raw: u64) -> Option<ExternRef>;
 
+    /// The number of the type of a function, if it belongs to the store at hand.
+    fn func_type_id(&self, func: Func) -> Option<u32>;
+
+    /// The type of a value, as exactly as it is known.
+    fn type_of(&self, value: &Val) -> ValType {
+        let reference = |nullable, heap| ValType::Ref(RefType { nullable, heap });
+        match value {
+            Val::FuncRef(None) => reference(true, HeapType::NoFunc),
+            // A function of another store is refused as what it is, not for its type.
+            Val::FuncRef(Some(func)) => match self.func_type_id(*func) {
+                Some(number) => reference(false, HeapType::Concrete(number)),
+                None => reference(false, HeapType::Func),
+            },
+            Val::ExternRef(None) => reference(true, HeapType::NoExtern),
+            Val::ExternRef(Some(_)) => reference(false, HeapType::Extern),
+            scalar => scalar.ty(),
+        }
+    }
+
+    /// Whether a value is one of a type.
+    fn fits(&self, value: &Val, ty: ValType) -> bool {
+        self.type_of(value).is_subtype(ty)
+    }
+
     /// Puts a value into a slot.
     fn val_to_slot(&self, val: &Val) -> Result<ArraySlot, Error> {
         Ok(ArraySlot::new(match val {
@@ -321,8 +349,10 @@ pub(crate) trait References {
             ValType::F32 => Val::F32(f32::from_bits(bits as u32)),
             ValType::F64 => Val::F64(f64::from_bits(bits)),
             ValType::V128 => Val::V128(slot.vector()),
-            ValType::FuncRef => Val::FuncRef(self.func_from_raw(bits)),
-            ValType::ExternRef => Val::ExternRef(self.extern_from_raw(bits)),
+            ValType::Ref(ty) => match ty.heap.top() {
+                HeapType::Extern => Val::ExternRef(self.extern_from_raw(bits)),
+                _ => Val::FuncRef(self.func_from_raw(bits)),
+            },
             _ => Val::I32((bits as u32).cast_signed()),
         }
     }
@@ -345,9 +375,50 @@ mod tests {
         assert_eq!(f64::from(&ret).to_bits(), nan.to_bits());
     }
 
+    /// A store without functions and objects.
+    struct NoReferences;
+
+    impl References for NoReferences {
+        fn func_to_raw(&self, _: Option<Func>) -> Result<u64, Error> {
+            Err(Error::ForeignReference)
+        }
+        fn func_from_raw(&self, _: u64) -> Option<Func> {
+            None
+        }
+        fn extern_to_raw(&self, _: Option<&ExternRef>) -> u64 {
+            0
+        }
+        fn extern_from_raw(&self, _: u64) -> Option<ExternRef> {
+            None
+        }
+        fn func_type_id(&self, func: Func) -> Option<u32> {
+            u32::try_from(func.store).ok()
+        }
+    }
+
+    #[test]
+    fn references_fit_by_what_they_refer_to() {
+        let of = |nullable, heap| ValType::Ref(RefType { nullable, heap });
+        let (func, null) = (
+            Val::FuncRef(Some(Func {
+                store: 5,
+                ptr: FuncRefAddr(0),
+            })),
+            Val::FuncRef(None),
+        );
+        let fits = |value: &Val, ty| NoReferences.fits(value, ty);
+        assert!(fits(&func, of(false, HeapType::Concrete(5))) && fits(&func, ValType::FUNCREF));
+        assert!(!fits(&func, of(true, HeapType::Concrete(6))));
+        assert!(!fits(&func, ValType::EXTERNREF) && !fits(&func, of(true, HeapType::NoFunc)));
+        assert!(fits(&null, of(true, HeapType::Concrete(6))));
+        assert!(!fits(&null, of(false, HeapType::Func)) && !fits(&null, ValType::EXTERNREF));
+    }
+
     #[test]
     fn mismatches_say_both_types() {
-        let error = check_types("the function takes", &[1u64.into()], &[ValType::I32]).unwrap_err();
+        let none = NoReferences;
+        let error =
+            check_types(&none, "the function takes", &[1u64.into()], &[ValType::I32]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "type mismatch: the function takes (i32), got (i64)"

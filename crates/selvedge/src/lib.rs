@@ -52,8 +52,8 @@ pub use source::Source;
 
 // Modules and their types.
 pub use selvedge_runtime::{
-    ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, Module, TableType,
-    ValType,
+    ExportType, ExternType, FuncType, GlobalType, HeapType, ImportType, MemoryType, Module,
+    RefType, TableType, ValType,
 };
 
 // Linking: host functions and other modules' exports under names.

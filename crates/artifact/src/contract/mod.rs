@@ -4,6 +4,7 @@
 //! runtime generates its structures from them.
 
 pub mod builtins;
+pub mod canon;
 pub mod ids;
 pub mod traps;
 pub mod tunables;

@@ -63,6 +63,8 @@ trap_codes! {
     10 Unreachable "unreachable" "unreachable"
     /// A null reference where one to an object is needed.
     11 NullReference "null_reference" "null reference"
+    /// `call_ref` of a null reference.
+    13 NullFuncReference "null_func_reference" "null function reference"
     /// The guest has used up its fuel.
     20 OutOfFuel "out_of_fuel" "all fuel consumed"
 }

@@ -18,23 +18,151 @@ pub enum ValType {
     F64,
     /// 128-bit vector.
     V128,
-    /// Nullable reference to a function.
-    FuncRef,
-    /// Nullable reference to a host object.
-    ExternRef,
+    /// Reference.
+    Ref(RefType),
+}
+
+/// The type of a reference.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct RefType {
+    /// Whether it may be null.
+    pub nullable: bool,
+    /// What it refers to.
+    pub heap: HeapType,
+}
+
+/// What a reference refers to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum HeapType {
+    /// Any function.
+    Func,
+    /// No function: such a reference is null.
+    NoFunc,
+    /// Any host object.
+    Extern,
+    /// No host object.
+    NoExtern,
+    /// Functions of one type, by its number: in an artifact its index among the module's types, in a module
+    /// that is loaded its number in the engine.
+    Concrete(u32),
+}
+
+impl HeapType {
+    /// The most general type of its kind.
+    pub const fn top(self) -> Self {
+        match self {
+            Self::Func | Self::NoFunc | Self::Concrete(_) => Self::Func,
+            Self::Extern | Self::NoExtern => Self::Extern,
+        }
+    }
+
+    /// Whether every value of this type is one of the other. Types are of one engine, or of one module whose
+    /// equal types have equal numbers. No type of functions is declared to be a subtype of another one.
+    pub fn is_subtype(self, of: Self) -> bool {
+        self == of
+            || match self {
+                Self::NoFunc | Self::NoExtern => self.top() == of.top(),
+                Self::Concrete(_) => of == Self::Func,
+                Self::Func | Self::Extern => false,
+            }
+    }
+}
+
+impl RefType {
+    /// Whether it is to a function, if not null.
+    pub fn is_func(self) -> bool {
+        self.heap.top() == HeapType::Func
+    }
+
+    /// Whether every reference of this type is one of the other, see [`HeapType::is_subtype`].
+    pub fn is_subtype(self, of: Self) -> bool {
+        (of.nullable || !self.nullable) && self.heap.is_subtype(of.heap)
+    }
+}
+
+impl fmt::Display for RefType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (long, short) = match self.heap {
+            HeapType::Func => ("func", "funcref"),
+            HeapType::NoFunc => ("nofunc", "nullfuncref"),
+            HeapType::Extern => ("extern", "externref"),
+            HeapType::NoExtern => ("noextern", "nullexternref"),
+            HeapType::Concrete(number) => {
+                let null = if self.nullable { "null " } else { "" };
+                return write!(f, "(ref {null}{number})");
+            }
+        };
+        if self.nullable {
+            f.write_str(short)
+        } else {
+            write!(f, "(ref {long})")
+        }
+    }
 }
 
 impl ValType {
+    /// Nullable reference to any function.
+    pub const FUNCREF: Self = Self::nullable(HeapType::Func);
+    /// Nullable reference to any host object.
+    pub const EXTERNREF: Self = Self::nullable(HeapType::Extern);
+
+    const fn nullable(heap: HeapType) -> Self {
+        Self::Ref(RefType {
+            nullable: true,
+            heap,
+        })
+    }
+
     /// Whether values of this type are references.
     pub const fn is_ref(self) -> bool {
-        matches!(self, Self::FuncRef | Self::ExternRef)
+        matches!(self, Self::Ref(_))
+    }
+
+    /// Whether values of this type are references to functions, if not null.
+    pub fn is_func_ref(self) -> bool {
+        matches!(self, Self::Ref(ty) if ty.is_func())
+    }
+
+    /// Whether every value of this type is one of the other, see [`HeapType::is_subtype`].
+    pub fn is_subtype(self, of: Self) -> bool {
+        match (self, of) {
+            (Self::Ref(ty), Self::Ref(of)) => ty.is_subtype(of),
+            _ => self == of,
+        }
+    }
+
+    /// The type with the numbers of types in it replaced.
+    #[must_use]
+    pub fn with_numbers(self, number: impl FnOnce(u32) -> u32) -> Self {
+        match self {
+            Self::Ref(RefType {
+                nullable,
+                heap: HeapType::Concrete(ty),
+            }) => Self::Ref(RefType {
+                nullable,
+                heap: HeapType::Concrete(number(ty)),
+            }),
+            _ => self,
+        }
+    }
+
+    /// The number of the type that it refers to, if it does.
+    pub const fn concrete(self) -> Option<u32> {
+        match self {
+            Self::Ref(RefType {
+                heap: HeapType::Concrete(ty),
+                ..
+            }) => Some(ty),
+            _ => None,
+        }
     }
 
     /// How the value travels in machine code.
     pub const fn abi(self) -> AbiType {
         match self {
             Self::I32 => AbiType::I32,
-            Self::I64 | Self::FuncRef | Self::ExternRef => AbiType::I64,
+            Self::I64 | Self::Ref(_) => AbiType::I64,
             Self::F32 => AbiType::F32,
             Self::F64 => AbiType::F64,
             Self::V128 => AbiType::V128,
@@ -45,13 +173,12 @@ impl ValType {
 impl fmt::Display for ValType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Ref(ty) => return ty.fmt(f),
             Self::I32 => "i32",
             Self::I64 => "i64",
             Self::F32 => "f32",
             Self::F64 => "f64",
             Self::V128 => "v128",
-            Self::FuncRef => "funcref",
-            Self::ExternRef => "externref",
         })
     }
 }
@@ -96,6 +223,21 @@ impl FuncType {
         Self {
             params: params.into_iter().collect(),
             results: results.into_iter().collect(),
+        }
+    }
+
+    /// The types of parameters and results.
+    pub fn val_types(&self) -> impl Iterator<Item = ValType> {
+        self.params.iter().chain(&self.results).copied()
+    }
+
+    /// The type with the numbers of types in it replaced.
+    #[must_use]
+    pub fn with_numbers(&self, number: impl Fn(u32) -> u32) -> Self {
+        let list = |types: &[ValType]| types.iter().map(|ty| ty.with_numbers(&number)).collect();
+        Self {
+            params: list(&self.params),
+            results: list(&self.results),
         }
     }
 
@@ -314,7 +456,7 @@ mod tests {
             FuncType::new(
                 std::iter::repeat_n(ValType::I64, ints)
                     .chain(std::iter::repeat_n(ValType::F32, floats)),
-                std::iter::repeat_n(ValType::ExternRef, results),
+                std::iter::repeat_n(ValType::EXTERNREF, results),
             )
             .abi()
         };
@@ -363,8 +505,31 @@ mod tests {
     }
 
     #[test]
+    fn references_are_subtypes_by_nullability_and_by_what_they_refer_to() {
+        use HeapType::{Concrete, Extern, Func, NoExtern, NoFunc};
+        let of = |nullable, heap| ValType::Ref(RefType { nullable, heap });
+        for (sub, sup) in [
+            (of(false, Func), of(true, Func)),
+            (of(true, Concrete(3)), of(true, Func)),
+            (of(false, Concrete(3)), of(true, Concrete(3))),
+            (of(true, NoFunc), of(true, Concrete(3))),
+            (of(true, NoExtern), of(true, Extern)),
+        ] {
+            assert!(sub.is_subtype(sup), "{sub} {sup}");
+            assert!(!sup.is_subtype(sub), "{sup} {sub}");
+            assert!(sub.is_subtype(sub));
+        }
+        assert!(!of(true, Concrete(3)).is_subtype(of(true, Concrete(4))));
+        assert!(!of(true, NoFunc).is_subtype(of(true, Extern)));
+        assert!(!of(true, Func).is_subtype(ValType::I64));
+        assert_eq!(of(false, Concrete(7)).to_string(), "(ref 7)");
+        assert_eq!(of(true, NoFunc).to_string(), "nullfuncref");
+        assert_eq!(of(false, Extern).to_string(), "(ref extern)");
+    }
+
+    #[test]
     fn types_read_as_in_the_text_format() {
-        let ty = FuncType::new([ValType::I32, ValType::F64], [ValType::FuncRef]);
+        let ty = FuncType::new([ValType::I32, ValType::F64], [ValType::FUNCREF]);
         assert_eq!(ty.to_string(), "(i32, f64) -> (funcref)");
     }
 }

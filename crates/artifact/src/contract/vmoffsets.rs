@@ -184,7 +184,7 @@ mod tests {
             tables: tables
                 .iter()
                 .map(|&max| TableType {
-                    elem: ValType::FuncRef,
+                    elem: ValType::FUNCREF,
                     min: 0,
                     max,
                     is_64: false,

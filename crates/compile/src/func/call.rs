@@ -28,6 +28,7 @@ use cranelift_codegen::ir::{
 };
 use selvedge_artifact::builtins::Builtin;
 use selvedge_artifact::ids::{DefinedFuncIdx, FuncIdx, TableIdx, TypeIdx};
+use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::vmfields::{
     ENTRY_FIRST_TYPE, VMCONTEXT_MAGIC, vm_context_header, vm_func_ref, vm_table_definition,
 };
@@ -92,9 +93,26 @@ impl Translation<'_, '_> {
                 self.call_indirect(Caller::Leaves, ty, table);
                 self.reachable = false;
             }
+            Operator::CallRef { type_index } => {
+                self.call_ref(Caller::Waits, TypeIdx::new(type_index));
+            }
+            Operator::ReturnCallRef { type_index } => {
+                self.call_ref(Caller::Leaves, TypeIdx::new(type_index));
+                self.reachable = false;
+            }
             _ => return false,
         }
         true
+    }
+
+    /// Calls what a reference names. Its type is known, so nothing is compared but null.
+    fn call_ref(&mut self, caller: Caller, ty: TypeIdx) {
+        let reference = self.pop();
+        self.trap_if_null(reference, TrapCode::NullFuncReference);
+        // The load may not move above the check.
+        let found = Region::Context.trusted(self.b.func).with_readonly();
+        let call = self.call_foreign(caller, self.canonical(ty), reference, found);
+        self.push_results(call);
     }
 
     fn call_func(&mut self, caller: Caller, func: FuncIdx) {

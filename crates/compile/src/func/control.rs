@@ -3,6 +3,7 @@
 //! The end of a block becomes an IR block only if something branches to it; straight code stays
 //! one block. Loop headers are sealed at the loop's end, every other block when it is entered.
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData};
 use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::types::ValType;
@@ -37,6 +38,8 @@ impl<'m> Translation<'_, 'm> {
             Operator::End => self.end(),
             Operator::Br { relative_depth } => self.branch(*relative_depth),
             Operator::BrIf { relative_depth } => self.branch_if(*relative_depth),
+            Operator::BrOnNull { relative_depth } => self.branch_on_null(*relative_depth),
+            Operator::BrOnNonNull { relative_depth } => self.branch_on_non_null(*relative_depth),
             Operator::BrTable { targets } => self.branch_table(targets)?,
             Operator::Return => self.branch_out(),
             _ => return Ok(false),
@@ -229,6 +232,25 @@ impl<'m> Translation<'_, 'm> {
         self.continue_in(next);
     }
 
+    /// Takes the branch without the reference if that is null, and goes on with it if not.
+    fn branch_on_null(&mut self, depth: u32) {
+        let reference = self.pop();
+        let is_null = self.b.ins().icmp_imm_u(IntCC::Equal, reference, 0);
+        self.push(is_null);
+        self.branch_if(depth);
+        self.push(reference);
+    }
+
+    /// Takes the branch with the reference if that is not null, and goes on without it if it is.
+    fn branch_on_non_null(&mut self, depth: u32) {
+        let reference = self.pop();
+        self.push(reference);
+        let not_null = self.b.ins().icmp_imm_u(IntCC::NotEqual, reference, 0);
+        self.push(not_null);
+        self.branch_if(depth);
+        self.pop();
+    }
+
     fn branch_table(&mut self, targets: &BrTable<'_>) -> Result<(), Error> {
         let index = self.pop();
         self.reachable = false;
@@ -289,8 +311,8 @@ fn one_type(ty: wasmparser::ValType, offset: u64) -> Result<&'static [ValType], 
         Some(ValType::F32) => &[ValType::F32],
         Some(ValType::F64) => &[ValType::F64],
         Some(ValType::V128) => &[ValType::V128],
-        Some(ValType::FuncRef) => &[ValType::FuncRef],
-        Some(ValType::ExternRef) => &[ValType::ExternRef],
-        _ => return Err(Error::unsupported(format!("a block of type {ty}"), offset)),
+        // Only what travels in the machine matters here, and that is the same for all references.
+        Some(ValType::Ref(_)) => &[ValType::FUNCREF],
+        _ => return Err(Error::unsupported("gc", offset)),
     })
 }

@@ -31,6 +31,7 @@ use wasmparser::{FuncValidator, FunctionBody, Operator, OperatorsReader, Validat
 
 use crate::env::{ModuleEnv, NS_FUNC, guest_signature};
 use crate::error::Error;
+use crate::operators;
 use call::Callees;
 use meter::Meter;
 use stack::Frame;
@@ -193,7 +194,7 @@ impl Translation<'_, '_> {
         if known {
             Ok(())
         } else {
-            Err(Error::unsupported(operator_name(op), offset))
+            Err(Error::unsupported(operators::proposal(op), offset))
         }
     }
 
@@ -232,13 +233,4 @@ impl Translation<'_, '_> {
 /// The place of an operator in the Wasm file. Offsets beyond 32 bits have none.
 fn source_loc(offset: u64) -> SourceLoc {
     u32::try_from(offset).map_or_else(|_| SourceLoc::default(), SourceLoc::new)
-}
-
-/// The name of an operator as the parser has it, without its immediates.
-fn operator_name(op: &Operator<'_>) -> String {
-    let text = format!("{op:?}");
-    let end = text
-        .find(|c: char| !c.is_alphanumeric())
-        .unwrap_or(text.len());
-    format!("operator {}", &text[..end])
 }

@@ -1,14 +1,15 @@
-//! `ref.null`, `ref.is_null`, `ref.func`.
+//! `ref.null`, `ref.is_null`, `ref.as_non_null`, `ref.func`.
 //!
 //! A reference is an `i64`: a pointer to a `VMFuncRef` or a handle, zero being null.
 
-use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value};
 use selvedge_artifact::builtins::Builtin;
+use selvedge_artifact::traps::TrapCode;
 use wasmparser::Operator;
 
 use super::Translation;
-use crate::env::POINTER;
+use crate::env::{POINTER, trap_code};
 
 impl Translation<'_, '_> {
     pub(super) fn reference(&mut self, op: &Operator<'_>) -> bool {
@@ -28,8 +29,19 @@ impl Translation<'_, '_> {
                 let value = self.b.inst_results(call)[0];
                 self.push(value);
             }
+            Operator::RefAsNonNull => {
+                let value = self.pop();
+                self.trap_if_null(value, TrapCode::NullReference);
+                self.push(value);
+            }
             _ => return false,
         }
         true
+    }
+
+    /// Traps if a reference is null. A load through it would tell as well, but faults near address zero are
+    /// the host's: the check is a comparison that the processor fuses with its branch.
+    pub(super) fn trap_if_null(&mut self, reference: Value, code: TrapCode) {
+        self.b.ins().trapz(reference, trap_code(code));
     }
 }

@@ -6,6 +6,7 @@ use selvedge_artifact::module::{ConstExpr, ConstOp};
 use wasmparser::Operator;
 
 use crate::error::Error;
+use crate::operators;
 
 /// Reads a validated expression.
 pub(super) fn read(expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr, Error> {
@@ -31,10 +32,7 @@ pub(super) fn read(expr: &wasmparser::ConstExpr<'_>) -> Result<ConstExpr, Error>
             Operator::I64Mul => ConstOp::I64Mul,
             Operator::End => continue,
             other => {
-                return Err(Error::unsupported(
-                    format!("{other:?} in a constant expression"),
-                    offset,
-                ));
+                return Err(Error::unsupported(operators::proposal(&other), offset));
             }
         });
     }

@@ -12,7 +12,7 @@ use selvedge_artifact::image::{IMAGE_PAGE_LEN, ImageBuilder};
 use selvedge_artifact::module::{
     ConstExpr, ConstOp, DataSegment, ElemSegment, Elements, ModuleInfo, SegmentMode,
 };
-use selvedge_artifact::types::{MemoryType, ValType};
+use selvedge_artifact::types::MemoryType;
 
 use super::{TableContents, const_expr};
 use crate::error::Error;
@@ -240,7 +240,7 @@ fn own_funcs(
 ) -> Option<Vec<Option<DefinedFuncIdx>>> {
     let defined = table.as_u32().checked_sub(info.imported.tables)?;
     if info.table_inits.get(defined as usize)?.is_some()
-        || info.tables.get(table.index())?.elem != ValType::FuncRef
+        || !info.tables.get(table.index())?.elem.is_func_ref()
     {
         return None;
     }

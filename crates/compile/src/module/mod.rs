@@ -23,11 +23,17 @@ use sections::Reader;
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::CUSTOM_PAGE_SIZES)
+    .union(WasmFeatures::FUNCTION_REFERENCES)
+    // For groups of function types and globals in constant expressions; what else it has is refused.
+    .union(WasmFeatures::GC)
     .union(WasmFeatures::MEMORY64)
     .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::RELAXED_SIMD)
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::WIDE_ARITHMETIC);
+
+/// What function bodies may use: of garbage collection nothing.
+const BODY_FEATURES: WasmFeatures = FEATURES.difference(WasmFeatures::GC);
 
 /// A module whose sections are valid.
 pub(crate) struct Module<'a> {
@@ -81,7 +87,7 @@ impl<'a> Body<'a> {
             resources: self.resources.clone(),
             index: self.index,
             ty: self.ty,
-            features: FEATURES,
+            features: BODY_FEATURES,
         };
         func.into_validator(allocations)
     }

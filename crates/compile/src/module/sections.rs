@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use selvedge_artifact::canon::TypeNumbers;
 use selvedge_artifact::ids::{FuncIdx, GlobalIdx, MemoryIdx, SigIdx, TableIdx, TypeIdx};
 use selvedge_artifact::module::{
     CodeRange, ConstOp, ElemSegment, Elements, Export, ExternIdx, Import, ModuleInfo, SegmentMode,
@@ -17,6 +18,7 @@ use wasmparser::{
 
 use super::image::{self, DataSource};
 use super::{Body, Module, const_expr};
+use crate::env;
 use crate::error::Error;
 
 /// What has been read so far.
@@ -26,8 +28,6 @@ pub(super) struct Reader<'a> {
     pub(super) bodies: Vec<Body<'a>>,
     data: Vec<DataSource<'a>>,
     func_names: Vec<(u32, String)>,
-    /// The first of all equal types.
-    first_types: HashMap<FuncType, TypeIdx>,
     sigs: HashMap<AbiSig, SigIdx>,
 }
 
@@ -79,9 +79,13 @@ impl<'a> Reader<'a> {
     fn types(&mut self, section: wasmparser::TypeSectionReader<'a>) -> Result<(), Error> {
         for group in section.into_iter_with_offsets() {
             let (offset, group) = group?;
+            self.info.type_groups.push(group.types().len() as u32);
             for ty in group.into_types() {
+                if !ty.supertype_idxs.is_empty() || !ty.is_final {
+                    return Err(Error::unsupported("gc", offset));
+                }
                 let CompositeInnerType::Func(ty) = ty.composite_type.inner else {
-                    return Err(Error::unsupported("types other than of functions", offset));
+                    return Err(Error::unsupported("gc", offset));
                 };
                 let ty = FuncType {
                     params: val_types(ty.params(), offset)?,
@@ -90,11 +94,11 @@ impl<'a> Reader<'a> {
                 self.add_type(ty);
             }
         }
+        self.canonical_types();
         Ok(())
     }
 
     fn add_type(&mut self, ty: FuncType) {
-        let index = TypeIdx::new(self.info.types.len() as u32);
         let sigs = &mut self.info.sigs;
         let sig = ty.abi();
         let sig_index = *self.sigs.entry(sig).or_insert_with_key(|sig| {
@@ -107,10 +111,19 @@ impl<'a> Reader<'a> {
             SigIdx::new(sigs.len() as u32 - 1)
         });
         self.info.type_sigs.push(sig_index);
-        self.info.types.push(ty.clone());
-        self.info
-            .canonical_types
-            .push(*self.first_types.entry(ty).or_insert(index));
+        self.info.types.push(ty);
+    }
+
+    /// Finds for each type the first that equals it.
+    fn canonical_types(&mut self) {
+        let info = &mut self.info;
+        let numbers = TypeNumbers::default().number(&info.types, &info.type_groups);
+        let mut first = HashMap::new();
+        for (i, number) in numbers.into_iter().enumerate() {
+            let index = TypeIdx::new(i as u32);
+            info.canonical_types
+                .push(*first.entry(number).or_insert(index));
+        }
     }
 
     fn imports(&mut self, section: wasmparser::ImportSectionReader<'a>) -> Result<(), Error> {
@@ -293,7 +306,7 @@ fn elements(items: ElementItems<'_>, offset: u64) -> Result<(ValType, Elements),
             for func in funcs {
                 indices.push(FuncIdx::new(func?));
             }
-            Ok((ValType::FuncRef, Elements::Funcs(indices)))
+            Ok((ValType::FUNCREF, Elements::Funcs(indices)))
         }
         ElementItems::Expressions(ty, exprs) => {
             let mut all = Vec::new();
@@ -321,23 +334,17 @@ fn val_types(types: &[wasmparser::ValType], offset: u64) -> Result<Vec<ValType>,
 
 fn val_type(ty: wasmparser::ValType, offset: u64) -> Result<ValType, Error> {
     match ty {
-        wasmparser::ValType::I32 => Ok(ValType::I32),
-        wasmparser::ValType::I64 => Ok(ValType::I64),
-        wasmparser::ValType::F32 => Ok(ValType::F32),
-        wasmparser::ValType::F64 => Ok(ValType::F64),
-        wasmparser::ValType::V128 => Ok(ValType::V128),
         wasmparser::ValType::Ref(ty) => ref_type(ty, offset),
+        scalar => env::val_type(scalar)
+            .ok_or_else(|| Error::unsupported(format!("values of type {scalar}"), offset)),
     }
 }
 
 fn ref_type(ty: RefType, offset: u64) -> Result<ValType, Error> {
-    match ty {
-        RefType::FUNCREF => Ok(ValType::FuncRef),
-        RefType::EXTERNREF => Ok(ValType::ExternRef),
-        other => Err(Error::unsupported(
-            format!("references of type {other}"),
-            offset,
-        )),
+    match env::ref_type(ty) {
+        Some(ty) => Ok(ValType::Ref(ty)),
+        // What is left are the types of collected objects.
+        None => Err(Error::unsupported("gc", offset)),
     }
 }
 

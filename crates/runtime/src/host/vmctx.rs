@@ -119,7 +119,12 @@ impl<'a> Vmctx<'a> {
         types: &[ValType],
         slots: &mut [ArraySlot],
     ) -> Result<(), HostError> {
-        check_types("the host function returns", vals, types)?;
+        check_types(
+            self.caller.store(),
+            "the host function returns",
+            vals,
+            types,
+        )?;
         for (slot, val) in slots.iter_mut().zip(vals) {
             *slot = self.caller.store().val_to_slot(val)?;
         }

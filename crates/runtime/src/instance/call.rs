@@ -25,7 +25,7 @@ pub(crate) fn call(
     ty: &FuncType,
     args: &[Val],
 ) -> Result<Vec<Val>, Error> {
-    check_types("the function takes", args, &ty.params)?;
+    check_types(store, "the function takes", args, &ty.params)?;
     let mut slots = vec![ArraySlot::default(); ty.params.len().max(ty.results.len())];
     for (slot, arg) in slots.iter_mut().zip(args) {
         *slot = store.val_to_slot(arg)?;

@@ -2,7 +2,6 @@
 
 use selvedge_artifact::ids::{FuncIdx, MemoryIdx, TableIdx};
 use selvedge_artifact::module::ExternIdx;
-use selvedge_artifact::types::ValType;
 
 use crate::error::Error;
 use crate::host::vmctx::{HeapRef, HeapRefMut};
@@ -52,12 +51,7 @@ impl Instance {
         if !ty.mutable {
             return Err(Error::InvalidArgument("the global is constant"));
         }
-        if ty.ty != value.ty() {
-            return Err(Error::ValueType {
-                expected: ty.ty,
-                found: value.ty(),
-            });
-        }
+        self.store.check_value(value, ty.ty)?;
         record.set_global_raw(global, self.store.val_to_slot(value)?);
         Ok(())
     }
@@ -124,12 +118,7 @@ impl Instance {
         let record = self.record(Member::MAIN)?;
         let table = record.exported_table(name)?;
         let expected = record.with_table(table, |_, table| table.ty.elem);
-        if expected != value.ty() {
-            return Err(Error::ValueType {
-                expected,
-                found: value.ty(),
-            });
-        }
+        self.store.check_value(value, expected)?;
         let raw = self.store.val_to_slot(value)?.lo;
         record
             .write_refs(table, index, &[raw])
@@ -174,7 +163,7 @@ impl Record {
         let tables = &self.module().info().tables;
         let is_func = tables
             .get(table as usize)
-            .is_some_and(|t| t.elem == ValType::FuncRef);
+            .is_some_and(|t| t.elem.is_func_ref());
         if !is_func {
             return Err(Error::InvalidArgument(
                 "the module has no function table of this number",

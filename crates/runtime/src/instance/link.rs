@@ -94,7 +94,14 @@ impl Instance {
             let export = export.ok_or_else(|| missing(info, import))?;
             let found = current_type(owner, export);
             let expected = info.extern_type(import.item);
-            if !matches(&found, &expected) {
+            let same_func = match (export, import.item) {
+                // Two types of one form may be different ones.
+                (ExternIdx::Func(found), ExternIdx::Func(expected)) => {
+                    owner.module().func_type_id(found) == module.func_type_id(expected)
+                }
+                _ => true,
+            };
+            if !same_func || !matches(&found, &expected) {
                 return Err(mismatch(info, import, found));
             }
             match export {
@@ -153,7 +160,10 @@ fn matches(found: &ExternType, expected: &ExternType) -> bool {
     };
     match (found, expected) {
         (ExternType::Func(found), ExternType::Func(expected)) => found == expected,
-        (ExternType::Global(found), ExternType::Global(expected)) => found == expected,
+        (ExternType::Global(found), ExternType::Global(expected)) => {
+            found == expected
+                || !found.mutable && !expected.mutable && found.ty.is_subtype(expected.ty)
+        }
         (ExternType::Table(found), ExternType::Table(expected)) => {
             found.elem == expected.elem
                 && found.is_64 == expected.is_64

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use selvedge_artifact::ids::{DataIdx, ElemIdx, FuncIdx, GlobalIdx, MemoryIdx, TableIdx};
 use selvedge_artifact::traps::TrapCode;
-use selvedge_artifact::types::ValType;
 use selvedge_artifact::vmfields::{
     ENTRY_FIRST_TYPE, ENTRY_FOREIGN, ENTRY_NULL, KIND_GUEST, VMCONTEXT_MAGIC, table_entry,
     vm_context_header,
@@ -396,7 +395,7 @@ impl Record {
 
     /// What a table of this record holds, as generated code passes it.
     pub(crate) fn entry_to_raw(&self, table: &OwnTable, entry: u64) -> u64 {
-        if table.ty.elem != ValType::FuncRef {
+        if !table.ty.elem.is_func_ref() {
             return entry;
         }
         let (ty, code) = (entry as u32, (entry >> 32) as u32);
@@ -414,7 +413,7 @@ impl Record {
 
     /// What generated code passes, as a table of this record holds it.
     pub(crate) fn raw_to_entry(&self, table: &OwnTable, raw: u64) -> u64 {
-        if table.ty.elem != ValType::FuncRef {
+        if !table.ty.elem.is_func_ref() {
             return raw;
         }
         let Some(ptr) = FuncRefPtr::known(raw) else {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use selvedge_artifact::ids::{FuncIdx, MemoryIdx};
 use selvedge_artifact::traps::TrapCode;
-use selvedge_artifact::types::FuncType;
+use selvedge_artifact::types::{FuncType, ValType};
 use selvedge_artifact::vmfields::KIND_GUEST;
 
 use crate::engine::Engine;
@@ -149,6 +149,19 @@ impl Store {
         record.call(index, args)
     }
 
+    /// Checks that a value may stand where one of a type belongs.
+    pub(crate) fn check_value(&self, value: &Val, expected: ValType) -> Result<(), Error> {
+        // A reference of another store is refused as that.
+        self.val_to_slot(value)?;
+        if self.fits(value, expected) {
+            return Ok(());
+        }
+        Err(Error::ValueType {
+            expected,
+            found: self.type_of(value),
+        })
+    }
+
     /// A member that has a function, and the function's index there.
     fn locate(&self, ptr: FuncRefPtr) -> Option<(&Rc<Record>, FuncIdx)> {
         let func_ref = ptr.get();
@@ -238,6 +251,11 @@ impl References for Store {
             Some(func) if func.store == self.id => Ok(func.ptr.0),
             Some(_) => Err(Error::ForeignReference),
         }
+    }
+
+    fn func_type_id(&self, func: Func) -> Option<u32> {
+        let raw = self.func_to_raw(Some(func)).ok()?;
+        Some(FuncRefPtr::known(raw)?.get().type_id)
     }
 
     fn func_from_raw(&self, raw: u64) -> Option<Func> {
