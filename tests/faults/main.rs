@@ -8,6 +8,7 @@
 mod backtraces;
 mod children;
 mod codes;
+mod core_dumps;
 mod crash;
 mod details;
 mod handlers;

@@ -5,6 +5,7 @@
 
 mod c;
 mod cpp;
+mod lines;
 mod program;
 mod rust;
 mod together;

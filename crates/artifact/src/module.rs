@@ -221,6 +221,10 @@ pub struct ModuleInfo {
     pub funcs: Vec<TypeIdx>,
     /// Where each defined function's code is. Offsets rise.
     pub code: Vec<CodeRange>,
+    /// Offset in the Wasm file of each defined function's body.
+    pub body_offsets: Vec<u32>,
+    /// Offset in the Wasm file of the contents of the code section, from which DWARF counts.
+    pub code_section_offset: u32,
     /// All tables, imported ones first.
     pub tables: Vec<TableType>,
     /// The initial value of each defined table's elements, if it is not null.
@@ -346,6 +350,7 @@ impl ModuleInfo {
             })
             && self.funcs.iter().all(|t| t.index() < types)
             && self.funcs.len() == counts.funcs as usize + self.code.len()
+            && self.body_offsets.len() == self.code.len()
             && self.tables.len() == counts.tables as usize + self.table_inits.len()
             && self.memories.len() >= counts.memories as usize
             && self
@@ -493,9 +498,13 @@ mod tests {
             }],
             funcs: vec![TypeIdx::new(0)],
             code: vec![CodeRange { offset, len }],
+            body_offsets: vec![50],
             ..ModuleInfo::default()
         };
         code(0, 100).check(&lens).unwrap();
+        let mut unplaced = code(0, 100);
+        unplaced.body_offsets.clear();
+        assert!(unplaced.check(&lens).is_err());
         assert!(code(1, 100).check(&lens).is_err());
         assert!(code(u32::MAX, u32::MAX).check(&lens).is_err());
         let mut start = code(0, 1);

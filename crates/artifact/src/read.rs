@@ -19,6 +19,21 @@ pub fn looks_like_artifact(bytes: &[u8]) -> bool {
     bytes.starts_with(ELF_MAGIC)
 }
 
+/// The DWARF sections of a module that backtraces are told by.
+pub const DWARF_SECTIONS: [&str; 11] = [
+    ".debug_abbrev",
+    ".debug_addr",
+    ".debug_aranges",
+    ".debug_info",
+    ".debug_line",
+    ".debug_line_str",
+    ".debug_ranges",
+    ".debug_rnglists",
+    ".debug_str",
+    ".debug_str_offsets",
+    ".debug_types",
+];
+
 /// Where the parts of a checked artifact lie in its file.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -38,6 +53,8 @@ pub struct Layout {
     pub fuel: Range<usize>,
     /// Function names.
     pub names: Range<usize>,
+    /// The module's DWARF sections, those that were kept.
+    pub dwarf: Vec<(&'static str, Range<usize>)>,
 }
 
 /// A checked artifact.
@@ -66,6 +83,7 @@ pub fn read(file: &[u8], accepts: &Accepts<'_>) -> Result<Artifact, Error> {
         addresses: section(names::ADDRMAP)?,
         fuel: section(names::FUEL)?,
         names: section(names::NAMES)?,
+        dwarf: dwarf(&elf)?,
     };
     for (range, name) in [(&layout.text, names::TEXT), (&layout.image, names::IMAGE)] {
         if !(range.start as u64).is_multiple_of(SECTION_PAGE_LEN) {
@@ -92,6 +110,24 @@ pub fn read(file: &[u8], accepts: &Accepts<'_>) -> Result<Artifact, Error> {
         info,
         layout,
     })
+}
+
+/// Where the module's DWARF sections lie.
+fn dwarf(elf: &ElfFile64<'_, Endianness>) -> Result<Vec<(&'static str, Range<usize>)>, Error> {
+    let mut found = Vec::new();
+    for section in elf.sections() {
+        let known = section.name().ok().and_then(|name| {
+            let name = name.strip_prefix(names::DWARF_PREFIX)?;
+            DWARF_SECTIONS.into_iter().find(|known| *known == name)
+        });
+        let Some(name) = known else { continue };
+        let range = section.file_range().and_then(|(start, len)| {
+            let end = start.checked_add(len)?;
+            (end <= elf.data().len() as u64).then_some(start as usize..end as usize)
+        });
+        found.push((name, range.ok_or(Error::DamagedSection(name))?));
+    }
+    Ok(found)
 }
 
 /// Decodes the names section. Damage costs only the names.

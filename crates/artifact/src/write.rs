@@ -27,6 +27,8 @@ pub(crate) mod names {
     pub(crate) const NAMES: &str = ".selvedge.names";
     pub(crate) const META: &str = ".selvedge.meta";
     pub(crate) const HEADER: &str = ".selvedge.header";
+    /// In front of the names of the module's own DWARF sections, which are not about this file's code.
+    pub(crate) const DWARF_PREFIX: &str = ".selvedge";
 }
 
 /// A symbol of the text.
@@ -65,6 +67,8 @@ pub struct Parts<'a> {
     pub fuel: &'a [(u32, u32)],
     /// Function names by function index, rising.
     pub func_names: &'a [(u32, String)],
+    /// The module's DWARF sections that are kept, under names of [`DWARF_SECTIONS`](crate::read::DWARF_SECTIONS).
+    pub dwarf: &'a [(&'static str, &'a [u8])],
     /// Symbols for debuggers and profilers.
     pub symbols: &'a [CodeSymbol],
 }
@@ -176,6 +180,10 @@ pub fn write(parts: &Parts<'_>) -> Result<Compiled, Error> {
         &header,
         16,
     );
+    for (name, bytes) in parts.dwarf {
+        let name = format!("{}{name}", names::DWARF_PREFIX);
+        add(&mut file, &name, SectionKind::ReadOnlyData, bytes, 1);
+    }
     for symbol in parts.symbols {
         file.add_symbol(Symbol {
             name: symbol.name.clone().into_bytes(),

@@ -82,6 +82,10 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) unknown_imports_trap: bool,
 
+    /// If the guest traps, write a core dump for debuggers: its memories, globals and frames
+    #[arg(long, value_name = "FILE")]
+    pub(crate) coredump: Option<PathBuf>,
+
     /// Do not provide WASI
     #[arg(long, conflicts_with_all = ["dirs", "env", "argv0"])]
     pub(crate) no_wasi: bool,
@@ -164,6 +168,10 @@ pub(crate) struct CompilerArgs {
     /// The CPU to make code for: this machine's, or any of a level
     #[arg(long, value_name = "CPU", value_parser = cpu_parser(), default_value = Cpu::Host.name())]
     pub(crate) cpu: Cpu,
+
+    /// Keep the module's DWARF, so that backtraces name source lines
+    #[arg(short = 'g', long)]
+    pub(crate) debug_info: bool,
 }
 
 fn cpu_parser() -> impl TypedValueParser<Value = Cpu> {

@@ -97,6 +97,13 @@ pub(crate) enum Failure {
     /// The guest trapped.
     #[error("{0}")]
     Trap(Box<dyn std::error::Error>),
+    /// The guest trapped, and its core dump could not be written.
+    #[error("{trap}\ncannot write the core dump {}: {source}", path.display())]
+    CoreDump {
+        trap: String,
+        path: PathBuf,
+        source: io::Error,
+    },
     /// A call did not come back, and not because of the guest.
     #[error(transparent)]
     Run(#[from] RuntimeError),
@@ -137,7 +144,7 @@ impl Failure {
     /// With what code the process ends.
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Trap(_) => ExitCode::Trap,
+            Self::Trap(_) | Self::CoreDump { .. } => ExitCode::Trap,
             _ => ExitCode::Failure,
         }
     }

@@ -152,7 +152,11 @@ impl<'a> Compiler<'a> {
             |worker, place| self.generate(worker, place),
         )?;
         let identity = identity(self.isas.any(), self.settings);
-        emit::emit(self.module, &codes, self.isas.any(), &identity)
+        let mut module = self.module;
+        if !self.settings.keep_dwarf {
+            module.dwarf.clear();
+        }
+        emit::emit(module, &codes, self.isas.any(), &identity)
     }
 
     fn generate(&self, worker: &mut Worker, place: usize) -> Result<Code, Error> {

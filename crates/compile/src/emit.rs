@@ -66,6 +66,7 @@ pub(crate) fn emit(
         addresses: &text.addresses,
         fuel: &text.fuel,
         func_names: &module.func_names,
+        dwarf: &module.dwarf,
         symbols: &symbols(&module, &text.ranges),
     })?;
     Ok(artifact)

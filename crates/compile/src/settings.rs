@@ -56,6 +56,9 @@ pub struct Settings {
     /// What each instruction costs in fuel, if code is to count it. [`Tunables::metering`] says the same to
     /// the runtime; [`Settings::count_fuel`] sets both.
     pub fuel: Option<FuelCosts>,
+    /// Whether the module's DWARF sections are kept in the artifact, for backtraces to name source
+    /// lines. The code is the same either way.
+    pub keep_dwarf: bool,
     /// Whether functions are compiled on several threads. The artifact is the same either way.
     pub parallel: bool,
 }
@@ -76,6 +79,7 @@ impl Default for Settings {
             cpu: Cpu::default(),
             tunables: Tunables::default(),
             relaxed_simd_deterministic: false,
+            keep_dwarf: false,
             fuel: None,
             parallel: true,
         }

@@ -36,6 +36,7 @@ mod vm;
 pub use engine::Engine;
 pub use error::Error;
 pub use fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
+pub use fault::lines::SourceLine;
 pub use host::error::{HostError, TerminationDetails};
 pub use host::func::{HostReturn, IntoHostFunc, WasmParams, WasmResults, WasmTy};
 pub use host::linker::Linker;

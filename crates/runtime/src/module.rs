@@ -18,6 +18,7 @@ use crate::code::mapping::CodeMapping;
 use crate::code::registry::{self, CodeEntry, Registration};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::fault::lines::{Lines, SourceLine};
 use crate::sys::mmap::FileMap;
 
 /// A compiled module. Immutable and shared; clones are the same module.
@@ -38,6 +39,8 @@ struct Inner {
     offsets: VMOffsets,
     type_ids: Box<[u32]>,
     names: OnceLock<Vec<(u32, String)>>,
+    /// The module's DWARF, once it has been asked for.
+    lines: OnceLock<Option<Lines>>,
 }
 
 /// Where the artifact's bytes are kept.
@@ -174,6 +177,7 @@ impl Module {
                 offsets,
                 type_ids,
                 names: OnceLock::new(),
+                lines: OnceLock::new(),
             }),
         })
     }
@@ -287,6 +291,34 @@ impl Module {
     pub(crate) fn fuel_value(&self, pc: usize) -> Option<u32> {
         let bytes = &self.inner.bytes.as_slice()[self.inner.layout.fuel.clone()];
         FuelMap::new(bytes)?.lookup(self.text_offset(pc)?)
+    }
+
+    /// Offset in the Wasm file of a function's body; `None` for an imported function.
+    pub(crate) fn body_offset(&self, func: FuncIdx) -> Option<u32> {
+        let defined = self.inner.info.defined_func(func)?;
+        self.inner.info.body_offsets.get(defined.index()).copied()
+    }
+
+    /// Whether DWARF was kept when the module was compiled.
+    pub(crate) fn has_dwarf(&self) -> bool {
+        !self.inner.layout.dwarf.is_empty()
+    }
+
+    /// Where the instruction at an offset of the Wasm file stands in the source.
+    pub(crate) fn source_lines(&self, wasm_offset: u32) -> Vec<SourceLine> {
+        let lines = self.inner.lines.get_or_init(|| {
+            Lines::read(|name| {
+                let section = self.inner.layout.dwarf.iter().find(|s| s.0 == name);
+                section.map_or(&[][..], |(_, range)| {
+                    &self.inner.bytes.as_slice()[range.clone()]
+                })
+            })
+        });
+        let offset = wasm_offset.checked_sub(self.inner.info.code_section_offset);
+        match (lines, offset) {
+            (Some(lines), Some(offset)) => lines.find(offset.into()),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether an address lies in this module's code.

@@ -27,6 +27,7 @@ pub struct Settings {
     opt_level: OptLevel,
     cpu: Cpu,
     relaxed_simd_deterministic: bool,
+    keep_dwarf: bool,
     single_threaded: bool,
     fuel: Option<FuelCosts>,
 }
@@ -66,6 +67,14 @@ impl Settings {
         self
     }
 
+    /// Whether a module's DWARF sections are kept with its code, so that backtraces name source lines.
+    /// They are read when a backtrace is first asked for its lines. Not kept if this is not called.
+    #[must_use]
+    pub fn with_dwarf(mut self, keep: bool) -> Self {
+        self.keep_dwarf = keep;
+        self
+    }
+
     /// Whether the functions of a module are compiled on several threads; they are if this is not
     /// called. The code is the same either way.
     #[must_use]
@@ -102,6 +111,7 @@ impl Engine {
         compile.opt_level = settings.opt_level;
         compile.cpu = settings.cpu;
         compile.relaxed_simd_deterministic = settings.relaxed_simd_deterministic;
+        compile.keep_dwarf = settings.keep_dwarf;
         compile.parallel = !settings.single_threaded;
         Ok(Self {
             runtime,

@@ -76,7 +76,7 @@ pub use error::Error;
 pub use selvedge_artifact::Error as ArtifactError;
 pub use selvedge_compile::Error as CompileError;
 pub use selvedge_runtime::{
-    Error as RuntimeError, FaultDetails, Frame, TrapCode, TrapInfo, WasmBacktrace,
+    Error as RuntimeError, FaultDetails, Frame, SourceLine, TrapCode, TrapInfo, WasmBacktrace,
 };
 
 // Catching and raising traps, and how long guest stacks are.

@@ -35,7 +35,8 @@ fn engine(args: &CompilerArgs) -> Result<Engine, Failure> {
     };
     let settings = Settings::default()
         .with_opt_level(opt_level)
-        .with_cpu(args.cpu);
+        .with_cpu(args.cpu)
+        .with_dwarf(args.debug_info);
     Ok(Engine::new(&settings)?)
 }
 

@@ -1,6 +1,8 @@
 //! `selvedge run`: a module or an artifact, linked to WASI, in a region of one slot.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 
 use selvedge::wasi::{self, WasiCtx};
 use selvedge::{
@@ -39,8 +41,30 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let mut instance = builder.build().map_err(not_started)?;
     match call(&mut instance, &module, &plan) {
         Ok(results) => super::print(&results).map(|()| ExitCode::Success),
-        Err(error) => ended(error),
+        Err(error) => {
+            dump(args, &instance, &error)?;
+            ended(error)
+        }
     }
+}
+
+/// Writes the core dump that was asked for, if the guest trapped. Where that fails, the trap is told all the
+/// same.
+fn dump(args: &RunArgs, instance: &InstanceHandle, error: &RuntimeError) -> Result<(), Failure> {
+    let (Some(path), RuntimeError::RuntimeFault(fault)) = (&args.coredump, error) else {
+        return Ok(());
+    };
+    let failed = |source| Failure::CoreDump {
+        trap: error.to_string(),
+        path: path.clone(),
+        source,
+    };
+    let file = File::create(path).map_err(failed)?;
+    let mut out = BufWriter::new(file);
+    instance
+        .core_dump(Some(fault), &mut out)
+        .map_err(|error| failed(io::Error::other(error)))?;
+    out.flush().map_err(failed)
 }
 
 /// Resolves the module's imports.

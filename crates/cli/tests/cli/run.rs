@@ -282,3 +282,32 @@ fn limits_that_cannot_be_are_named_by_their_flags() {
     run("--stack-size", "99999999G").fails(1, &["--stack-size"]);
     run("--max-memory", "5G").fails(1, &["--max-memory is 5368709120"]);
 }
+
+#[test]
+fn a_trap_leaves_a_core_dump_if_one_is_asked_for() {
+    let folder = Folder::new();
+    let trap = folder.file(
+        "trap.wat",
+        "(module $trap (memory 1) (data (i32.const 9) \"left behind\") (func (export \"_start\") unreachable))",
+    );
+    let dump = folder.path("trap.core");
+    let flag = format!("--coredump={}", dump.display());
+    let run = selvedge([flag.as_ref(), trap.as_os_str()]);
+    run.fails(134, &["guest trapped: unreachable"]);
+    let bytes = std::fs::read(&dump).unwrap();
+    assert!(bytes.starts_with(b"\0asm\x01\0\0\0"));
+    for found in ["left behind", "corestack", "coreinstances", "trap"] {
+        let found = found.as_bytes();
+        assert!(bytes.windows(found.len()).any(|w| w == found));
+    }
+    // No trap, no dump; a dump that can't be written does not hide the trap.
+    std::fs::remove_file(&dump).unwrap();
+    selvedge([flag.as_ref(), hello_wat().as_os_str()]).prints("hello from a sandbox\n");
+    assert!(!dump.exists());
+    let nowhere = format!("--coredump={}/no/such", dump.display());
+    let run = selvedge([nowhere.as_ref(), trap.as_os_str()]);
+    run.fails(
+        134,
+        &["guest trapped: unreachable", "cannot write the core dump"],
+    );
+}

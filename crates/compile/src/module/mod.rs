@@ -43,6 +43,8 @@ pub(crate) struct Module<'a> {
     pub(crate) bodies: Vec<Body<'a>>,
     /// Function names by function index, rising.
     pub(crate) func_names: Vec<(u32, String)>,
+    /// DWARF sections, by name.
+    pub(crate) dwarf: Vec<(&'static str, &'a [u8])>,
     /// Pages of the memory image.
     pub(crate) image: Vec<u8>,
     /// Bytes of the data segments that are not in the image.

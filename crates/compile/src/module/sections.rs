@@ -10,6 +10,7 @@ use selvedge_artifact::module::{
     CodeRange, ConstOp, ElemSegment, Elements, Export, ExternIdx, Import, ModuleInfo, SegmentMode,
     SigTrampolines,
 };
+use selvedge_artifact::read::DWARF_SECTIONS;
 use selvedge_artifact::types::{AbiSig, FuncType, GlobalType, MemoryType, TableType, ValType};
 use wasmparser::{
     CompositeInnerType, DataKind, ElementItems, ElementKind, ExternalKind, KnownCustom, Name,
@@ -28,6 +29,7 @@ pub(super) struct Reader<'a> {
     pub(super) bodies: Vec<Body<'a>>,
     data: Vec<DataSource<'a>>,
     func_names: Vec<(u32, String)>,
+    dwarf: Vec<(&'static str, &'a [u8])>,
     sigs: HashMap<AbiSig, SigIdx>,
 }
 
@@ -48,7 +50,18 @@ impl<'a> Reader<'a> {
             }
             Payload::ElementSection(section) => self.elems(section),
             Payload::DataSection(section) => self.data(section),
+            Payload::CodeSectionStart {
+                unchecked_range: range,
+                ..
+            } => {
+                self.info.code_section_offset = range.start as u32;
+                Ok(())
+            }
             Payload::CustomSection(section) => {
+                let known = DWARF_SECTIONS.into_iter();
+                if let Some(name) = known.into_iter().find(|name| *name == section.name()) {
+                    self.dwarf.push((name, section.data()));
+                }
                 if let KnownCustom::Name(names) = section.as_known() {
                     self.names(names);
                 }
@@ -64,12 +77,18 @@ impl<'a> Reader<'a> {
         let func_count = self.info.funcs.len() as u64;
         self.func_names
             .retain(|(index, _)| u64::from(*index) < func_count);
+        let starts = self
+            .bodies
+            .iter()
+            .map(|body| body.body.range().start as u32);
+        self.info.body_offsets = starts.collect();
         let (tables, elems_may_trap) = image::tables(&mut self.info);
         let contents = image::memory(&mut self.info, &self.data, elems_may_trap)?;
         Ok(Module {
             info: self.info,
             bodies: self.bodies,
             func_names: self.func_names,
+            dwarf: self.dwarf,
             image: contents.image,
             data: contents.data,
             tables,

@@ -5,6 +5,9 @@ use std::fmt;
 use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::types::FuncType;
 
+use crate::fault::lines::SourceLine;
+use crate::module::Module;
+
 /// A guest's fault: why, and where.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -173,6 +176,9 @@ impl fmt::Display for WasmBacktrace {
         f.write_str("wasm backtrace:")?;
         for (i, frame) in self.frames.iter().enumerate() {
             write!(f, "\n{i:5}: {frame}")?;
+            for line in frame.source_lines() {
+                write!(f, "\n{:18}{line}", "")?;
+            }
         }
         if self.omitted > 0 {
             write!(f, "\n       ... {} more frames", self.omitted)?;
@@ -193,6 +199,24 @@ pub struct Frame {
     pub func_name: Option<String>,
     /// Offset of the instruction in the Wasm file.
     pub wasm_offset: Option<u32>,
+    /// Offset of the instruction in its function's body.
+    pub func_offset: Option<u32>,
+    /// Position of the member of the instance whose code it is.
+    pub(crate) member: u32,
+    /// The module, if it knows source lines.
+    pub(crate) with_lines: Option<Module>,
+}
+
+impl Frame {
+    /// Where the instruction stands in the source, innermost inlined function first. Empty unless the
+    /// module has DWARF that was kept when it was compiled; that is read the first time, which takes its
+    /// time.
+    pub fn source_lines(&self) -> Vec<SourceLine> {
+        match (&self.with_lines, self.wasm_offset) {
+            (Some(module), Some(offset)) => module.source_lines(offset),
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Frame {
@@ -221,6 +245,9 @@ mod tests {
             func_index: 3,
             func_name: name.map(str::to_owned),
             wasm_offset: offset,
+            func_offset: None,
+            member: 0,
+            with_lines: None,
         };
         let fault = FaultDetails {
             code: TrapCode::HeapOutOfBounds,

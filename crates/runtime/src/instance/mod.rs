@@ -15,11 +15,14 @@ pub(crate) mod table;
 use std::any::{Any, TypeId};
 use std::cell::{Ref, RefCell, RefMut};
 use std::fmt;
+use std::io::Write;
 use std::rc::Rc;
 
 use selvedge_artifact::ids::{FuncIdx, MemoryIdx};
 
 use crate::error::Error;
+use crate::fault::core_dump;
+use crate::fault::details::FaultDetails;
 use crate::host::vmctx::{HeapRef, HeapRefMut};
 use crate::module::Module;
 use crate::region::Region;
@@ -204,6 +207,22 @@ impl Instance {
     fn memory0(&self) -> Result<&GuestMemory, Error> {
         let none = Error::InvalidArgument("the module has no memory");
         self.main()?.memory(MEMORY_0).ok_or(none)
+    }
+
+    /// Writes a core dump: what the guest has left in its memories and globals, and the frames of a fault, as
+    /// a Wasm file in the format that debuggers know (`Coredump.md` of the WebAssembly tool conventions).
+    /// Pages that are zero are left out, and so is what goes beyond the 4 GiB that the format holds. References
+    /// come out as null; locals and operands are not in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if the writer fails; [`Error::MemoryBorrowed`] if a memory is borrowed mutably.
+    pub fn core_dump(
+        &self,
+        fault: Option<&FaultDetails>,
+        out: &mut dyn Write,
+    ) -> Result<(), Error> {
+        core_dump::write(&self.store, fault, out)
     }
 
     /// Keeps a value with the instance for host functions to find; the former one of its type.

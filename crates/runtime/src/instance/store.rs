@@ -200,17 +200,19 @@ impl Store {
     }
 
     fn frame(&self, pc: usize) -> Option<Frame> {
-        let module = self
-            .members
-            .iter()
-            .map(|m| m.module())
-            .find(|m| m.text_offset(pc).is_some())?;
+        let in_code = |member: &Rc<Record>| member.module().text_offset(pc).is_some();
+        let position = self.members.iter().position(in_code)?;
+        let module = self.members[position].module();
         let func = module.func_at(pc)?;
+        let wasm_offset = module.wasm_offset(pc);
         Some(Frame {
             module: module.name().map(str::to_owned),
             func_index: func.as_u32(),
             func_name: module.func_name(func).map(str::to_owned),
-            wasm_offset: module.wasm_offset(pc),
+            wasm_offset,
+            func_offset: wasm_offset.and_then(|at| at.checked_sub(module.body_offset(func)?)),
+            member: position as u32,
+            with_lines: module.has_dwarf().then(|| module.clone()),
         })
     }
 
