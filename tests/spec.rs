@@ -23,6 +23,7 @@ const VECTORS: &[&str] = &["simd", "relaxed-simd"];
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
     Proposal::CustomPageSizes,
+    Proposal::ExceptionHandling,
     Proposal::ExtendedConst,
     Proposal::FunctionReferences,
     Proposal::Memory64,

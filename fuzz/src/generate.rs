@@ -247,7 +247,6 @@ pub(crate) fn anything(random: &mut Random) -> Result<Vec<u8>> {
             // Features that are refused hide what lies behind them.
             config.gc_enabled = false;
             config.threads_enabled = false;
-            config.exceptions_enabled = false;
             config.compact_imports_enabled = false;
             config.max_imports = 0;
         }

@@ -94,6 +94,16 @@ const COUNTED: &str = r#"(module
     (func $deep (export "deep") (param i32)
         (call $deep (i32.add (local.get 0) (i32.const 1))))
     (func (export "forever") (loop (br 0)))
+    (tag $e (param i32))
+    (func $throw (param i32) (throw $e (local.get 0)))
+    (func (export "caught") (result i32)
+        (block $h (result i32)
+            (try_table (catch $e $h) (drop (i32.const 1)) (call $throw (i32.const 2))
+                (drop (i32.const 3)))
+            (unreachable))
+        (drop (i32.const 4)) (drop (i32.const 5)))
+    (func (export "throws") (param i32)
+        (loop $l (try_table (catch_all $l) (throw $e (local.get 0)))))
 )"#;
 
 #[test]
@@ -144,6 +154,8 @@ fn every_form_of_control_costs_what_its_instructions_cost() {
             4 + (1 << 17),
             Some(TrapCode::HeapOutOfBounds),
         );
+        // In the callee: local.get throw.
+        check("caught", &[], 3 + 2 + 2, None);
         check("unreachable", &[], 1, Some(TrapCode::Unreachable));
     }
 }
@@ -152,7 +164,11 @@ fn every_form_of_control_costs_what_its_instructions_cost() {
 fn a_guest_that_would_go_on_for_ever_stops_when_its_fuel_is_used_up() {
     let engine = engine(OptLevel::Speed);
     let mut instance = instance(&engine, COUNTED);
-    for (name, args) in [("forever", &[][..]), ("deep", &[Val::I32(0)])] {
+    for (name, args) in [
+        ("forever", &[][..]),
+        ("deep", &[Val::I32(0)]),
+        ("throws", &[Val::I32(0)]),
+    ] {
         instance.set_fuel(10_000).unwrap();
         let (units, trap) = consumed(&mut instance, name, args);
         assert_eq!(trap, Some(TrapCode::OutOfFuel), "{name}");

@@ -13,6 +13,7 @@ use crate::MODULES;
 
 /// Places in the header, from its beginning.
 const VERSION: usize = 8;
+const FILE_SUM: usize = 24;
 const HEADER_SUM: usize = 32;
 const IDENTITY: usize = 40;
 
@@ -130,6 +131,7 @@ fn a_changed_byte_of_the_contents_is_told_as_such() {
         layout.data,
         layout.traps,
         layout.addresses,
+        layout.catches,
         layout.names,
     ] {
         for at in section {
@@ -137,6 +139,61 @@ fn a_changed_byte_of_the_contents_is_told_as_such() {
             damaged[at] ^= 0x20;
             assert!(matches!(refused(&damaged), ArtifactError::Altered));
         }
+    }
+}
+
+/// Gives a file that was altered the checksums that it should have.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let header = header(&bytes);
+    let sums = header.start + FILE_SUM..header.start + IDENTITY;
+    bytes[sums.clone()].fill(0);
+    let file_sum = xxh3_64(&bytes);
+    bytes[sums.start..sums.start + 8].copy_from_slice(&file_sum.to_le_bytes());
+    let header_sum = xxh3_64(&bytes[header.clone()]);
+    bytes[sums.start + 8..sums.end].copy_from_slice(&header_sum.to_le_bytes());
+    bytes
+}
+
+/// Handlers of exceptions that are out of order or lie outside, in a file that is in order otherwise.
+#[test]
+fn a_table_of_handlers_that_contradicts_itself_is_refused() {
+    let engine = Engine::new(&Settings::default()).unwrap();
+    let module = b"(module (tag $e) (func $f) (func (block $h
+        (try_table (catch $e $h) (catch_all $h) (call $f) (call $f)))))";
+    let bytes = engine.precompile(module).unwrap();
+    let table = check(&sealed(bytes.clone())).unwrap().layout.catches;
+    let word =
+        |at: usize| u32::from_le_bytes(*bytes[table.start + at * 4..].first_chunk().unwrap());
+    // | sites, handlers | return addresses | frame lengths | contexts | ends | tags | code |
+    assert_eq!(
+        (word(0), word(1), table.len()),
+        (2, 4, 4 * (2 + 4 * 2 + 2 * 4))
+    );
+    let first = word(2);
+    for (at, value) in [
+        (0, 3),
+        (0, u32::MAX),
+        (1, 3),
+        (1, u32::MAX),
+        (3, first),
+        (3, u32::MAX),
+        (4, 0),
+        (4, 12),
+        (6, word(4)),
+        (6, 1),
+        (8, 5),
+        (9, 3),
+        (10, 1),
+        (14, u32::MAX),
+    ] {
+        let mut damaged = bytes.clone();
+        let place = table.start + at * 4;
+        damaged[place..place + 4].copy_from_slice(&value.to_le_bytes());
+        let error = refused(&sealed(damaged));
+        assert!(
+            matches!(error, ArtifactError::DamagedSection(".selvedge.catches")),
+            "word {at} as {value}: {error}"
+        );
     }
 }
 

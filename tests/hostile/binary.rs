@@ -9,6 +9,7 @@ pub(crate) const TABLE: u8 = 4;
 pub(crate) const MEMORY: u8 = 5;
 pub(crate) const GLOBAL: u8 = 6;
 pub(crate) const EXPORT: u8 = 7;
+pub(crate) const TAG: u8 = 13;
 pub(crate) const ELEMENT: u8 = 9;
 pub(crate) const CODE: u8 = 10;
 pub(crate) const DATA: u8 = 11;

@@ -61,7 +61,6 @@ fn features_that_are_not_built_are_named_with_their_offset() {
     let host = Host::new();
     let cases = [
         ("(module (memory 1 1 shared))", "threads"),
-        ("(module (tag))", "exceptions"),
         ("(module (type (struct)))", "gc"),
     ];
     for (text, feature) in cases {

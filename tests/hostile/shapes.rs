@@ -5,7 +5,7 @@ use selvedge::OptLevel;
 
 use crate::Host;
 use crate::binary::{
-    CODE, DATA, EXPORT, FUNCTION, MEMORY, TYPE, code, leb, module, one_func, section, sized,
+    CODE, DATA, EXPORT, FUNCTION, MEMORY, TAG, TYPE, code, leb, module, one_func, section, sized,
 };
 
 const DEEP: usize = 100_000;
@@ -253,4 +253,77 @@ fn dead_code_of_every_shape() {
     ))
     .unwrap();
     host.assert_usable();
+}
+
+/// A function with a tag to catch, which calls itself.
+fn throwing(locals: &[u8], code: &[u8]) -> Vec<u8> {
+    let body = [locals, code, &[0x0b]].concat();
+    module(&[
+        section(TYPE, &[1, 0x60, 0, 0]),
+        section(FUNCTION, &[1, 0]),
+        section(TAG, &[1, 0, 0]),
+        section(CODE, &[vec![1], sized(&body)].concat()),
+    ])
+}
+
+/// `try_table` with one clause, `catch 0 0`.
+const TRY: [u8; 6] = [0x1f, 0x40, 1, 0, 0, 0];
+const CALL: [u8; 2] = [0x10, 0];
+
+/// A call at each level has as many handlers as there are levels.
+fn nested_tries(depth: usize) -> Vec<u8> {
+    let calls = [CALL.as_slice(), &[0x0b]].concat();
+    throwing(&[0], &[TRY.repeat(depth), calls.repeat(depth)].concat())
+}
+
+#[test]
+fn three_hundred_nested_handlers_with_a_call_at_each_level() {
+    accepted(&nested_tries(300));
+}
+
+#[test]
+fn handlers_that_grow_with_the_square_of_the_module_are_refused() {
+    let host = Host::new();
+    for depth in [10_000, DEEP] {
+        let message = host.refused(&nested_tries(depth));
+        assert!(message.contains("handlers around the calls"), "{message}");
+    }
+    host.assert_usable();
+}
+
+#[test]
+fn many_locals_flow_to_many_handlers() {
+    let calls = [TRY.repeat(20), CALL.repeat(1000), vec![0x0b; 20]].concat();
+    let sets = (0..1000).flat_map(|i| [vec![0x41, 1, 0x21], leb(i)].concat());
+    let uses = (0..1000).flat_map(|i| [vec![0x20], leb(i), vec![0x1a]].concat());
+    let code: Vec<u8> = sets.chain(calls).chain(uses).collect();
+    accepted(&throwing(
+        &[&[1][..], &leb(10_000), &[0x7f]].concat(),
+        &code,
+    ));
+}
+
+#[test]
+fn a_hundred_thousand_tries_that_catch_nothing() {
+    let empty = [0x1f, 0x40, 0].repeat(DEEP);
+    let ends = [CALL.as_slice(), &[0x0b]].concat().repeat(DEEP);
+    accepted(&throwing(&[0], &[empty, ends].concat()));
+}
+
+#[test]
+fn a_try_with_ten_thousand_clauses() {
+    let clauses = [0, 0, 0].repeat(10_000);
+    let code = [
+        vec![0x1f, 0x40],
+        leb(10_000),
+        clauses,
+        CALL.repeat(5),
+        vec![0x0b],
+    ]
+    .concat();
+    accepted(&throwing(&[0], &code));
+    // Clauses that no call asks cost nothing.
+    let clauses = [0, 0, 0].repeat(10_000);
+    let code = [vec![0x1f, 0x40], leb(10_000), clauses, vec![0x0b]].concat();
+    accepted(&throwing(&[0], &code));
 }

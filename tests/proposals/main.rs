@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod custom_page_sizes;
+mod exceptions;
 mod function_references;
 mod memory64;
 mod multi_memory;

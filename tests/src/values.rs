@@ -98,7 +98,10 @@ fn matches(found: &Val, expected: &WastRetCore<'_>) -> Result<bool, String> {
         (Val::F32(a), WastRetCore::F32(b)) => matches_f32(a.to_bits(), b),
         (Val::F64(a), WastRetCore::F64(b)) => matches_f64(a.to_bits(), b),
         (Val::V128(a), WastRetCore::V128(b)) => matches_v128(*a, b),
-        (Val::FuncRef(None) | Val::ExternRef(None), WastRetCore::RefNull(None)) => true,
+        (
+            Val::FuncRef(None) | Val::ExternRef(None) | Val::ExnRef(None),
+            WastRetCore::RefNull(None),
+        ) => true,
         (Val::FuncRef(None), WastRetCore::RefNull(Some(ty))) => is_func(ty),
         (Val::ExternRef(None), WastRetCore::RefNull(Some(ty))) => is_extern(ty),
         (Val::FuncRef(Some(_)), WastRetCore::RefFunc(_)) => true,

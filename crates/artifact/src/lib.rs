@@ -16,6 +16,7 @@
 //! | .selvedge.tables         | initial table entries
 //! | .selvedge.traps          | pc -> trap code
 //! | .selvedge.addrmap        | pc -> offset in the Wasm file
+//! | .selvedge.catches        | return address of a call -> handlers of exceptions
 //! | .selvedge.names          | function names
 //! | .selvedge.meta           | types, imports, exports, ... (postcard)
 //! | .selvedge.header         | magic, version, target, tunables, length and checksum
@@ -25,6 +26,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod catches;
 pub mod contract;
 mod error;
 pub mod header;

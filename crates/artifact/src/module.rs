@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::contract::ids::{
-    DefinedFuncIdx, FuncIdx, GlobalIdx, MemoryIdx, SigIdx, TableIdx, TypeIdx,
+    DefinedFuncIdx, FuncIdx, GlobalIdx, MemoryIdx, SigIdx, TableIdx, TagIdx, TypeIdx,
 };
 use crate::contract::types::{
     AbiSig, ExternType, FuncType, GlobalType, MemoryType, TableType, ValType, WASM_PAGE_LEN,
@@ -25,6 +25,8 @@ pub struct ImportCounts {
     pub memories: u32,
     /// Globals.
     pub globals: u32,
+    /// Tags.
+    pub tags: u32,
 }
 
 /// What an import or export refers to, by index.
@@ -38,6 +40,8 @@ pub enum ExternIdx {
     Memory(MemoryIdx),
     /// A global.
     Global(GlobalIdx),
+    /// A tag.
+    Tag(TagIdx),
 }
 
 /// An import.
@@ -235,6 +239,8 @@ pub struct ModuleInfo {
     pub globals: Vec<GlobalType>,
     /// The initial value of each defined global.
     pub global_inits: Vec<ConstExpr>,
+    /// The type of each tag, imported ones first.
+    pub tags: Vec<TypeIdx>,
     /// Exports in order; names are unique.
     pub exports: Vec<Export>,
     /// The function to run before any other.
@@ -270,6 +276,11 @@ impl ModuleInfo {
         &self.types[self.funcs[func.index()].index()]
     }
 
+    /// The type of a tag.
+    pub fn tag_type(&self, tag: TagIdx) -> &FuncType {
+        &self.types[self.tags[tag.index()].index()]
+    }
+
     /// The function's position among those with a body; `None` for an imported one.
     pub fn defined_func(&self, func: FuncIdx) -> Option<DefinedFuncIdx> {
         func.as_u32()
@@ -301,6 +312,7 @@ impl ModuleInfo {
             ExternIdx::Table(t) => ExternType::Table(self.tables[t.index()]),
             ExternIdx::Memory(m) => ExternType::Memory(self.memories[m.index()]),
             ExternIdx::Global(g) => ExternType::Global(self.globals[g.index()]),
+            ExternIdx::Tag(t) => ExternType::Tag(self.tag_type(t).clone()),
         }
     }
 
@@ -334,6 +346,7 @@ impl ModuleInfo {
             ExternIdx::Table(t) => t.index() < self.tables.len(),
             ExternIdx::Memory(m) => m.index() < self.memories.len(),
             ExternIdx::Global(g) => g.index() < self.globals.len(),
+            ExternIdx::Tag(t) => t.index() < self.tags.len(),
         };
         let known = |ty: ValType| ty.concrete().is_none_or(|ty| (ty as usize) < types);
         self.canonical_types.len() == types
@@ -358,6 +371,8 @@ impl ModuleInfo {
                 .iter()
                 .all(|m| m.page_len_log2 <= MAX_PAGE_LEN_LOG2)
             && self.globals.len() == counts.globals as usize + self.global_inits.len()
+            && self.tags.len() >= counts.tags as usize
+            && self.tags.iter().all(|t| t.index() < types)
             && self.imports.iter().all(|i| item_ok(i.item))
             && self.exports.iter().all(|e| item_ok(e.item))
             && self.start.is_none_or(|f| f.index() < self.funcs.len())

@@ -5,6 +5,7 @@ use std::ops::Range;
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSection};
 
+use crate::catches::CatchTable;
 use crate::error::Error;
 use crate::header::{self, Accepts, Identity};
 use crate::module::{ModuleInfo, SectionLens};
@@ -51,6 +52,8 @@ pub struct Layout {
     pub addresses: Range<usize>,
     /// The fuel map.
     pub fuel: Range<usize>,
+    /// Handlers of exceptions.
+    pub catches: Range<usize>,
     /// Function names.
     pub names: Range<usize>,
     /// The module's DWARF sections, those that were kept.
@@ -82,6 +85,7 @@ pub fn read(file: &[u8], accepts: &Accepts<'_>) -> Result<Artifact, Error> {
         traps: section(names::TRAPS)?,
         addresses: section(names::ADDRMAP)?,
         fuel: section(names::FUEL)?,
+        catches: section(names::CATCHES)?,
         names: section(names::NAMES)?,
         dwarf: dwarf(&elf)?,
     };
@@ -105,6 +109,9 @@ pub fn read(file: &[u8], accepts: &Accepts<'_>) -> Result<Artifact, Error> {
         .ok_or(Error::DamagedSection(names::ADDRMAP))?;
     FuelMap::new(bytes(file, &layout.fuel, names::FUEL)?)
         .ok_or(Error::DamagedSection(names::FUEL))?;
+    CatchTable::new(bytes(file, &layout.catches, names::CATCHES)?)
+        .filter(|table| table.check(layout.text.len() as u64, info.tags.len()))
+        .ok_or(Error::DamagedSection(names::CATCHES))?;
     Ok(Artifact {
         identity,
         info,

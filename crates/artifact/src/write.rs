@@ -5,6 +5,7 @@ use object::{
     Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
 };
 
+use crate::catches::{self, CallSite};
 use crate::contract::traps::TrapCode;
 use crate::error::Error;
 use crate::header::{self, Identity};
@@ -24,6 +25,7 @@ pub(crate) mod names {
     pub(crate) const TRAPS: &str = ".selvedge.traps";
     pub(crate) const ADDRMAP: &str = ".selvedge.addrmap";
     pub(crate) const FUEL: &str = ".selvedge.fuel";
+    pub(crate) const CATCHES: &str = ".selvedge.catches";
     pub(crate) const NAMES: &str = ".selvedge.names";
     pub(crate) const META: &str = ".selvedge.meta";
     pub(crate) const HEADER: &str = ".selvedge.header";
@@ -65,6 +67,8 @@ pub struct Parts<'a> {
     /// Code offsets that may trap, and what the count of fuel leaves out there, rising; see
     /// [`FuelMap`](crate::pcmap::FuelMap). Empty if the code does not count.
     pub fuel: &'a [(u32, u32)],
+    /// Calls that have handlers of exceptions, by rising return address.
+    pub catches: &'a [CallSite],
     /// Function names by function index, rising.
     pub func_names: &'a [(u32, String)],
     /// The module's DWARF sections that are kept, under names of [`DWARF_SECTIONS`](crate::read::DWARF_SECTIONS).
@@ -165,6 +169,14 @@ pub fn write(parts: &Parts<'_>) -> Result<Compiled, Error> {
     );
     let fuel = pcmap::encode_fuel(parts.fuel);
     add(&mut file, names::FUEL, SectionKind::ReadOnlyData, &fuel, 16);
+    let catches = catches::encode(parts.catches);
+    add(
+        &mut file,
+        names::CATCHES,
+        SectionKind::ReadOnlyData,
+        &catches,
+        16,
+    );
     add(
         &mut file,
         names::NAMES,

@@ -38,7 +38,7 @@ pub(crate) enum Failure {
         file: FileName,
         module: String,
         name: String,
-        ty: ExternType,
+        ty: Box<ExternType>,
         no_wasi: bool,
     },
     /// There is nothing to call.
@@ -59,7 +59,7 @@ pub(crate) enum Failure {
     NotAFunction {
         file: FileName,
         name: String,
-        ty: ExternType,
+        ty: Box<ExternType>,
     },
     /// Too few or too many arguments behind `--invoke`.
     #[error("the function `{name}` is a {ty}: it takes {} arguments, not {found}", ty.params.len())]
@@ -159,10 +159,7 @@ impl Failure {
             } if module.starts_with("wasi_") => {
                 Some("WASI provides it: leave out `--no-wasi`".to_owned())
             }
-            Self::UnknownImport {
-                ty: ExternType::Func(_),
-                ..
-            } => Some(
+            Self::UnknownImport { ty, .. } if matches!(**ty, ExternType::Func(_)) => Some(
                 "with `--unknown-imports-trap` the program runs until it calls this".to_owned(),
             ),
             Self::UnknownImport { .. } => Some(

@@ -77,7 +77,7 @@ pub(crate) fn format(value: &Val) -> String {
         Val::F64(v) if is_plain(*v) => v.to_string(),
         Val::F64(v) => format!("{v:e}"),
         Val::V128(v) => format!("{v:#034x}"),
-        Val::FuncRef(None) | Val::ExternRef(None) => "null".to_owned(),
+        Val::FuncRef(None) | Val::ExternRef(None) | Val::ExnRef(None) => "null".to_owned(),
         other => other.ty().to_string(),
     }
 }

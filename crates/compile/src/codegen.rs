@@ -12,8 +12,10 @@ use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::isa::unwind::UnwindInfo;
 use cranelift_codegen::isa::unwind::systemv;
 use cranelift_codegen::{
-    CodegenError, CompiledCode, Context, FinalizedMachReloc, FinalizedRelocTarget,
+    CodegenError, CompiledCode, Context, ExceptionContextLoc, Final, FinalizedMachExceptionHandler,
+    FinalizedMachReloc, FinalizedRelocTarget, MachBufferFinalized,
 };
+use selvedge_artifact::catches::{CallSite, Catch, Handler};
 use selvedge_artifact::ids::DefinedFuncIdx;
 use selvedge_artifact::pcmap::NO_WASM_OFFSET;
 use selvedge_artifact::traps::TrapCode;
@@ -37,6 +39,8 @@ pub(crate) struct Code {
     pub(crate) fuel: Vec<(u32, u32)>,
     /// How to unwind.
     pub(crate) unwind: Option<systemv::UnwindInfo>,
+    /// Calls that have handlers of exceptions, by rising return address.
+    pub(crate) catches: Vec<CallSite>,
 }
 
 /// Four bytes that are to hold the distance from themselves to the target.
@@ -145,7 +149,38 @@ fn code(
         addresses,
         fuel,
         unwind,
+        catches: catches(buffer)?,
     })
+}
+
+/// The calls that have handlers.
+fn catches(buffer: &MachBufferFinalized<Final>) -> Result<Vec<CallSite>, String> {
+    let mut sites = Vec::new();
+    for site in buffer.call_sites() {
+        let [context, handlers @ ..] = site.exception_handlers else {
+            continue;
+        };
+        let &FinalizedMachExceptionHandler::Context(ExceptionContextLoc::SPOffset(context_offset)) =
+            context
+        else {
+            return Err("a call has handlers, but no context on the stack".to_owned());
+        };
+        let handlers = handlers.iter().map(|handler| match *handler {
+            FinalizedMachExceptionHandler::Tag(tag, code) => Ok(Handler {
+                catch: Catch::from_u32(tag.as_u32()),
+                code,
+            }),
+            ref other => Err(format!("a call has a handler of another kind: {other:?}")),
+        });
+        sites.push(CallSite {
+            pc: site.ret_addr,
+            frame_len: site.frame_offset.ok_or("a call's frame has no length")?,
+            context_offset,
+            handlers: handlers.collect::<Result<_, _>>()?,
+        });
+    }
+    sites.sort_by_key(|site| site.pc);
+    Ok(sites)
 }
 
 fn reference(func: &Function, reloc: &FinalizedMachReloc) -> Result<Reference, String> {

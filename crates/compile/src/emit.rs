@@ -9,6 +9,7 @@
 
 use cranelift_codegen::isa::TargetIsa;
 use gimli::write::{Address, CieId, EhFrame, EndianVec, FrameTable};
+use selvedge_artifact::catches::CallSite;
 use selvedge_artifact::header::Identity;
 use selvedge_artifact::ids::SigIdx;
 use selvedge_artifact::module::{CodeRange, ModuleInfo, TableImage};
@@ -65,6 +66,7 @@ pub(crate) fn emit(
         traps: &text.traps,
         addresses: &text.addresses,
         fuel: &text.fuel,
+        catches: &text.catches,
         func_names: &module.func_names,
         dwarf: &module.dwarf,
         symbols: &symbols(&module, &text.ranges),
@@ -111,6 +113,7 @@ struct Text {
     traps: Vec<(u32, TrapCode)>,
     addresses: Vec<(u32, u32)>,
     fuel: Vec<(u32, u32)>,
+    catches: Vec<CallSite>,
 }
 
 fn link(codes: &[Code]) -> Result<Text, Error> {
@@ -137,6 +140,7 @@ fn link(codes: &[Code]) -> Result<Text, Error> {
         traps: Vec::with_capacity(codes.iter().map(|code| code.traps.len()).sum()),
         addresses: Vec::with_capacity(codes.iter().map(|code| code.addresses.len()).sum()),
         fuel: Vec::with_capacity(codes.iter().map(|code| code.fuel.len()).sum()),
+        catches: Vec::new(),
     };
     for (place, code) in codes.iter().enumerate() {
         text.place(place, code)?;
@@ -183,6 +187,14 @@ impl Text {
             let value = if is_check { base + value } else { *value };
             (base + offset, value)
         }));
+        for site in &code.catches {
+            let mut site = site.clone();
+            site.pc += base;
+            for handler in &mut site.handlers {
+                handler.code += base;
+            }
+            self.catches.push(site);
+        }
         for (offset, wasm) in &code.addresses {
             let offset = base + offset;
             // The end of one function may be the start of the next.

@@ -81,6 +81,8 @@ pub(crate) fn ref_type(ty: wasmparser::RefType) -> Option<RefType> {
             Abstract::NoFunc => HeapType::NoFunc,
             Abstract::Extern => HeapType::Extern,
             Abstract::NoExtern => HeapType::NoExtern,
+            Abstract::Exn => HeapType::Exn,
+            Abstract::NoExn => HeapType::NoExn,
             _ => return None,
         },
         wasmparser::HeapType::Concrete(index) => HeapType::Concrete(index.as_module_index()?),

@@ -91,10 +91,12 @@ impl Error {
 impl From<wasmparser::Error> for Error {
     fn from(error: wasmparser::Error) -> Self {
         // Bits that no finished standard gives a meaning are malformed, whatever a draft may do with them.
+        // So are tags with results.
         let draft = wasmparser::WasmFeatures::SHARED_EVERYTHING_THREADS;
         let missing = error
             .missing_wasm_feature()
-            .filter(|feature| *feature != draft);
+            .filter(|feature| *feature != draft)
+            .filter(|_| !error.message().contains("non-empty tag result type"));
         match missing {
             Some(feature) => Self::unsupported(feature_name(feature), error.offset()),
             None => Self::invalid(error.message(), error.offset()),
@@ -104,6 +106,11 @@ impl From<wasmparser::Error> for Error {
 
 /// A feature by the name of its proposal: `SIMD` is `simd`, `TAIL_CALL` is `tail-call`.
 fn feature_name(feature: wasmparser::WasmFeatures) -> String {
+    if feature == wasmparser::WasmFeatures::LEGACY_EXCEPTIONS {
+        return "legacy-exceptions, the draft before exceptions of the standard (clang emits those with \
+                -mllvm -wasm-use-legacy-eh=false)"
+            .to_owned();
+    }
     // Some flags contain others; the widest one that is named is the proposal itself.
     let names: Vec<String> = feature
         .iter_names()

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::operators::{NAMES, number};
 
 /// Operators that are free unless asked otherwise: they stand for no work of their own.
-const FREE: [&str; 8] = [
+const FREE: [&str; 9] = [
     "Nop",
     "Drop",
     "Block",
@@ -16,13 +16,14 @@ const FREE: [&str; 8] = [
     "Else",
     "End",
     "Return",
+    "TryTable",
     "Unreachable",
 ];
 
 /// What each instruction costs in fuel.
 ///
-/// By default an instruction costs one unit; `nop`, `drop`, `block`, `loop`, `else`, `end`, `return` and
-/// `unreachable` cost none. What works on a range costs more by its length, whatever the table says; see
+/// By default an instruction costs one unit; `nop`, `drop`, `block`, `loop`, `else`, `end`, `return`,
+/// `try_table` and `unreachable` cost none. What works on a range costs more by its length, whatever the table says; see
 /// [`FuelCosts::PER_LEN`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct FuelCosts {

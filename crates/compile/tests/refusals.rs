@@ -45,7 +45,6 @@ fn features_that_are_not_built_are_named_with_their_place() {
     assert_refused("(module (memory i64 1 2 shared))", "threads", &[7, 1, 2]);
     assert_refused("(module (type (struct (field i32))))", "gc", &[]);
     assert_refused("(module (type (array i32)))", "gc", &[]);
-    assert_refused("(module (tag))", "exceptions", &[]);
     assert_refused("(module (type (sub (func))))", "gc", &[]);
     assert_refused("(module (global (ref null any) (ref.null any)))", "gc", &[]);
     assert_refused(

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::fault::details::FaultDetails;
 use crate::host::error::TerminationDetails;
+use crate::host::tag::UncaughtException;
 
 /// An operation of the runtime failed.
 #[derive(Debug, Error)]
@@ -15,6 +16,9 @@ pub enum Error {
     /// The guest trapped. Its instance can be used again; its memory is as the guest left it.
     #[error("{0}")]
     RuntimeFault(Box<FaultDetails>),
+    /// The guest threw an exception and nothing caught it. Its instance can be used again.
+    #[error("{0}")]
+    UncaughtException(Box<UncaughtException>),
     /// A host function ended the guest.
     #[error("the guest was terminated: {0}")]
     RuntimeTerminated(TerminationDetails),

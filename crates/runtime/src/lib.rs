@@ -40,6 +40,7 @@ pub use fault::lines::SourceLine;
 pub use host::error::{HostError, TerminationDetails};
 pub use host::func::{HostReturn, IntoHostFunc, WasmParams, WasmResults, WasmTy};
 pub use host::linker::Linker;
+pub use host::tag::{Exception, Tag, UncaughtException};
 pub use host::vmctx::{HeapRef, HeapRefMut, Vmctx};
 pub use instance::builder::InstanceBuilder;
 pub use instance::call::TypedFunc;
@@ -54,4 +55,4 @@ pub use selvedge_artifact::tunables::Tunables;
 pub use selvedge_artifact::types::{
     ExternType, FuncType, GlobalType, HeapType, MemoryType, RefType, TableType, ValType,
 };
-pub use value::{ExternRef, Func, RunResult, UntypedRetVal, Val};
+pub use value::{ExnRef, ExternRef, Func, RunResult, UntypedRetVal, Val};

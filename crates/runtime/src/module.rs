@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use selvedge_artifact::ids::{DefinedFuncIdx, FuncIdx};
+use selvedge_artifact::catches::CatchTable;
+use selvedge_artifact::ids::{DefinedFuncIdx, FuncIdx, TagIdx};
 use selvedge_artifact::module::{CodeRange, ModuleInfo, SigTrampolines};
 use selvedge_artifact::pcmap::{AddressMap, FuelMap};
 use selvedge_artifact::read::{self, Layout};
@@ -250,6 +251,11 @@ impl Module {
         self.inner.type_ids[self.inner.info.funcs[func.index()].index()]
     }
 
+    /// The engine's number of a tag's type.
+    pub(crate) fn tag_type_id(&self, tag: TagIdx) -> u32 {
+        self.inner.type_ids[self.inner.info.tags[tag.index()].index()]
+    }
+
     /// Bytes of data segments that are not in the image.
     pub(crate) fn data(&self) -> &[u8] {
         &self.inner.bytes.as_slice()[self.inner.layout.data.clone()]
@@ -265,9 +271,20 @@ impl Module {
         &self.inner.bytes.as_slice()[self.inner.layout.tables.clone()]
     }
 
+    /// Handlers of exceptions.
+    pub(crate) fn catches(&self) -> Option<CatchTable<'_>> {
+        let bytes = &self.inner.bytes.as_slice()[self.inner.layout.catches.clone()];
+        CatchTable::new(bytes).filter(|table| !table.is_empty())
+    }
+
     /// The address of code.
     pub(crate) fn code_addr(&self, range: CodeRange) -> usize {
         self.inner.code.base().addr() + range.offset as usize
+    }
+
+    /// The address of an offset of the text.
+    pub(crate) fn text_addr(&self, offset: u32) -> usize {
+        self.inner.code.base().addr() + offset as usize
     }
 
     /// The address of a function's code.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::arch;
 use crate::error::Error;
 use crate::host::func::HostFunc;
+use crate::host::tag::Tag;
 use crate::module::Module;
 use crate::sys::memfd;
 use crate::vm::context::VMFuncRef;
@@ -29,6 +30,8 @@ struct Inner {
 pub(crate) struct Imports {
     /// One a function import, in order.
     pub(crate) refs: Box<[VMFuncRef]>,
+    /// Imported tags, in order.
+    pub(crate) tags: Vec<Tag>,
     /// Owners of the host functions among them.
     pub(crate) _hosts: Vec<Arc<HostFunc>>,
 }

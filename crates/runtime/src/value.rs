@@ -28,6 +28,8 @@ pub enum Val {
     FuncRef(Option<Func>),
     /// `externref`
     ExternRef(Option<ExternRef>),
+    /// `exnref`
+    ExnRef(Option<ExnRef>),
 }
 
 impl Val {
@@ -41,6 +43,7 @@ impl Val {
             Self::V128(_) => ValType::V128,
             Self::FuncRef(_) => ValType::FUNCREF,
             Self::ExternRef(_) => ValType::EXTERNREF,
+            Self::ExnRef(_) => ValType::EXNREF,
         }
     }
 
@@ -53,6 +56,7 @@ impl Val {
             ValType::V128 => Self::V128(0),
             ValType::Ref(ty) => match ty.heap.top() {
                 HeapType::Extern => Self::ExternRef(None),
+                HeapType::Exn => Self::ExnRef(None),
                 _ => Self::FuncRef(None),
             },
             // `ValType` may gain types; those that this build knows are all above.
@@ -127,6 +131,7 @@ val_from! {
     bool => I32(i32::from);
     Option<Func> => FuncRef(|v| v);
     Option<ExternRef> => ExternRef(|v| v);
+    Option<ExnRef> => ExnRef(|v| v);
 }
 
 /// A host object that a guest holds without seeing inside.
@@ -167,6 +172,22 @@ impl fmt::Debug for ExternRef {
 pub struct Func {
     pub(crate) store: u64,
     pub(crate) ptr: FuncRefAddr,
+}
+
+/// An exception of an instance, as a value. It is of use to that instance only, which keeps the exception
+/// for as long as the value lives; see [`Instance::exception`](crate::Instance::exception).
+#[derive(Clone, Debug)]
+pub struct ExnRef {
+    pub(crate) store: u64,
+    /// The handle; the store knows by it that the host has the exception.
+    pub(crate) root: Arc<u64>,
+}
+
+impl ExnRef {
+    /// What generated code holds.
+    pub(crate) fn handle(&self) -> u64 {
+        *self.root
+    }
 }
 
 /// A [`FuncRefPtr`] that may be kept beyond its store, since it says nothing by itself: it becomes a
@@ -299,6 +320,10 @@ pub(crate) trait References {
     fn func_to_raw(&self, func: Option<Func>) -> Result<u64, Error>;
     /// The function reference of a raw form that generated code gave.
     fn func_from_raw(&self, raw: u64) -> Option<Func>;
+    /// The handle of an exception.
+    fn exn_to_raw(&self, exn: Option<&ExnRef>) -> Result<u64, Error>;
+    /// The exception of a handle that generated code gave.
+    fn exn_from_raw(&self, raw: u64) -> Option<ExnRef>;
     /// The handle of an object.
     fn extern_to_raw(&self, object: Option<&ExternRef>) -> u64;
     /// The object of a handle.
@@ -319,6 +344,8 @@ pub(crate) trait References {
             },
             Val::ExternRef(None) => reference(true, HeapType::NoExtern),
             Val::ExternRef(Some(_)) => reference(false, HeapType::Extern),
+            Val::ExnRef(None) => reference(true, HeapType::NoExn),
+            Val::ExnRef(Some(_)) => reference(false, HeapType::Exn),
             scalar => scalar.ty(),
         }
     }
@@ -338,6 +365,7 @@ pub(crate) trait References {
             Val::V128(v) => return Ok(ArraySlot::of_vector(*v)),
             Val::FuncRef(func) => self.func_to_raw(*func)?,
             Val::ExternRef(object) => self.extern_to_raw(object.as_ref()),
+            Val::ExnRef(exn) => self.exn_to_raw(exn.as_ref())?,
         }))
     }
 
@@ -351,6 +379,7 @@ pub(crate) trait References {
             ValType::V128 => Val::V128(slot.vector()),
             ValType::Ref(ty) => match ty.heap.top() {
                 HeapType::Extern => Val::ExternRef(self.extern_from_raw(bits)),
+                HeapType::Exn => Val::ExnRef(self.exn_from_raw(bits)),
                 _ => Val::FuncRef(self.func_from_raw(bits)),
             },
             _ => Val::I32((bits as u32).cast_signed()),
@@ -383,6 +412,12 @@ mod tests {
             Err(Error::ForeignReference)
         }
         fn func_from_raw(&self, _: u64) -> Option<Func> {
+            None
+        }
+        fn exn_to_raw(&self, _: Option<&ExnRef>) -> Result<u64, Error> {
+            Err(Error::ForeignReference)
+        }
+        fn exn_from_raw(&self, _: u64) -> Option<ExnRef> {
             None
         }
         fn extern_to_raw(&self, _: Option<&ExternRef>) -> u64 {

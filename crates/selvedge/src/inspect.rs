@@ -129,6 +129,7 @@ fn artifact_sections(layout: &Layout) -> Vec<(String, u64)> {
         section("traps", &layout.traps),
         section("address map", &layout.addresses),
         section("fuel map", &layout.fuel),
+        section("exception handlers", &layout.catches),
         section("names", &layout.names),
     ]
 }

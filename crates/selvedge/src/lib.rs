@@ -67,8 +67,8 @@ pub use selvedge_runtime::{Limits, Region};
 
 // Instances and what they are called with.
 pub use selvedge_runtime::{
-    ExternRef, Func, Instance, InstanceBuilder, InstanceHandle, Member, RunResult, TypedFunc,
-    UntypedRetVal, Val,
+    ExnRef, ExternRef, Func, Instance, InstanceBuilder, InstanceHandle, Member, RunResult,
+    TypedFunc, UntypedRetVal, Val,
 };
 
 // Errors and faults.
@@ -76,7 +76,8 @@ pub use error::Error;
 pub use selvedge_artifact::Error as ArtifactError;
 pub use selvedge_compile::Error as CompileError;
 pub use selvedge_runtime::{
-    Error as RuntimeError, FaultDetails, Frame, SourceLine, TrapCode, TrapInfo, WasmBacktrace,
+    Error as RuntimeError, Exception, FaultDetails, Frame, SourceLine, Tag, TrapCode, TrapInfo,
+    UncaughtException, WasmBacktrace,
 };
 
 // Catching and raising traps, and how long guest stacks are.

@@ -80,6 +80,11 @@ builtins! {
     /// The `VMFuncRef` to call for an element that the inline path of `call_indirect` can't handle:
     /// traps if it is out of bounds, null or of another type. `table_type` is table and type index.
     IndirectCallee indirect_callee(table_type: I64, index: I64) -> I64
+    /// Throws an exception of a tag; its values stand on the guest's stack at `values`, a slot each
+    /// as in an argument array. Does not return.
+    Throw throw(tag: I32, values: I64)
+    /// Throws the exception that a reference names; traps if it is null. Does not return.
+    ThrowRef throw_ref(exn: I64)
 }
 
 impl Builtin {

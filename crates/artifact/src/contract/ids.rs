@@ -38,6 +38,8 @@ ids! {
     MemoryIdx
     /// A global, imported ones first.
     GlobalIdx
+    /// A tag, imported ones first.
+    TagIdx
     /// A data segment.
     DataIdx
     /// An element segment.

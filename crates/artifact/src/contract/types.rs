@@ -43,6 +43,10 @@ pub enum HeapType {
     Extern,
     /// No host object.
     NoExtern,
+    /// Any exception.
+    Exn,
+    /// No exception.
+    NoExn,
     /// Functions of one type, by its number: in an artifact its index among the module's types, in a module
     /// that is loaded its number in the engine.
     Concrete(u32),
@@ -54,6 +58,7 @@ impl HeapType {
         match self {
             Self::Func | Self::NoFunc | Self::Concrete(_) => Self::Func,
             Self::Extern | Self::NoExtern => Self::Extern,
+            Self::Exn | Self::NoExn => Self::Exn,
         }
     }
 
@@ -62,9 +67,9 @@ impl HeapType {
     pub fn is_subtype(self, of: Self) -> bool {
         self == of
             || match self {
-                Self::NoFunc | Self::NoExtern => self.top() == of.top(),
+                Self::NoFunc | Self::NoExtern | Self::NoExn => self.top() == of.top(),
                 Self::Concrete(_) => of == Self::Func,
-                Self::Func | Self::Extern => false,
+                Self::Func | Self::Extern | Self::Exn => false,
             }
     }
 }
@@ -88,6 +93,8 @@ impl fmt::Display for RefType {
             HeapType::NoFunc => ("nofunc", "nullfuncref"),
             HeapType::Extern => ("extern", "externref"),
             HeapType::NoExtern => ("noextern", "nullexternref"),
+            HeapType::Exn => ("exn", "exnref"),
+            HeapType::NoExn => ("noexn", "nullexnref"),
             HeapType::Concrete(number) => {
                 let null = if self.nullable { "null " } else { "" };
                 return write!(f, "(ref {null}{number})");
@@ -106,6 +113,8 @@ impl ValType {
     pub const FUNCREF: Self = Self::nullable(HeapType::Func);
     /// Nullable reference to any host object.
     pub const EXTERNREF: Self = Self::nullable(HeapType::Extern);
+    /// Nullable reference to any exception.
+    pub const EXNREF: Self = Self::nullable(HeapType::Exn);
 
     const fn nullable(heap: HeapType) -> Self {
         Self::Ref(RefType {
@@ -122,6 +131,11 @@ impl ValType {
     /// Whether values of this type are references to functions, if not null.
     pub fn is_func_ref(self) -> bool {
         matches!(self, Self::Ref(ty) if ty.is_func())
+    }
+
+    /// Whether values of this type are references to exceptions, if not null.
+    pub fn is_exn_ref(self) -> bool {
+        matches!(self, Self::Ref(ty) if ty.heap.top() == HeapType::Exn)
     }
 
     /// Whether every value of this type is one of the other, see [`HeapType::is_subtype`].
@@ -397,6 +411,8 @@ pub enum ExternType {
     Memory(MemoryType),
     /// A global.
     Global(GlobalType),
+    /// A tag of exceptions: its parameters are what they carry, it has no results.
+    Tag(FuncType),
 }
 
 impl ExternType {
@@ -407,6 +423,7 @@ impl ExternType {
             Self::Table(_) => "table",
             Self::Memory(_) => "memory",
             Self::Global(_) => "global",
+            Self::Tag(_) => "tag",
         }
     }
 }
@@ -419,6 +436,7 @@ impl fmt::Display for ExternType {
         };
         match self {
             Self::Func(ty) => write!(f, "function {ty}"),
+            Self::Tag(ty) => write!(f, "tag {ty}"),
             Self::Table(ty) => {
                 let width = if ty.is_64 { "64-bit " } else { "" };
                 write!(f, "{width}table of {} with {} to ", ty.elem, ty.min)?;

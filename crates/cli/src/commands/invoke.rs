@@ -45,7 +45,7 @@ impl<'a> Plan<'a> {
                 return Err(Failure::NotAFunction {
                     file: file.clone(),
                     name: export.to_owned(),
-                    ty,
+                    ty: Box::new(ty),
                 });
             }
             None => {

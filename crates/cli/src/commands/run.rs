@@ -97,7 +97,7 @@ fn link(
                     file,
                     module,
                     name,
-                    ty,
+                    ty: Box::new(ty),
                     no_wasi,
                 });
             }
@@ -177,7 +177,9 @@ fn ended(error: RuntimeError) -> Result<ExitCode, Failure> {
                 None => Err(RuntimeError::RuntimeTerminated(details).into()),
             }
         }
-        RuntimeError::RuntimeFault(_) => Err(Failure::Trap(Box::new(error))),
+        RuntimeError::RuntimeFault(_) | RuntimeError::UncaughtException(_) => {
+            Err(Failure::Trap(Box::new(error)))
+        }
         RuntimeError::HostFunction(error) if error.is::<UnknownImportCalled>() => {
             Err(Failure::Trap(error))
         }

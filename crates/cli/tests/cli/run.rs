@@ -147,6 +147,15 @@ fn a_trap_prints_its_message_and_the_way_to_it() {
 }
 
 #[test]
+fn an_exception_that_nothing_catches_ends_like_a_trap() {
+    let folder = Folder::new();
+    let text = r#"(module (tag $t (export "oops") (param i32))
+        (func (export "_start") (throw $t (i32.const 5))))"#;
+    selvedge([folder.file("throw.wat", text)])
+        .fails(134, &["uncaught exception", "oops", "I32(5)"]);
+}
+
+#[test]
 fn endless_recursion_is_a_trap() {
     let recurse = path("recurse.wat");
     selvedge([&recurse]).fails(134, &["call stack exhausted"]);

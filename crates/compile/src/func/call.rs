@@ -26,6 +26,7 @@ use cranelift_codegen::ir::{
     Block, BlockArg, ExtFuncData, ExternalName, FuncRef, GlobalValue, GlobalValueData, Inst,
     InstBuilder, MemFlagsData, SigRef, UserExternalName, Value, types,
 };
+use cranelift_frontend::FunctionBuilder;
 use selvedge_artifact::builtins::Builtin;
 use selvedge_artifact::ids::{DefinedFuncIdx, FuncIdx, TableIdx, TypeIdx};
 use selvedge_artifact::traps::TrapCode;
@@ -57,6 +58,31 @@ pub(super) struct Callees {
     foreign_sigs: HashMap<TypeIdx, SigRef>,
     builtin_sigs: HashMap<Builtin, SigRef>,
     text: Option<GlobalValue>,
+}
+
+/// What is called.
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    /// A function of this module.
+    Func(FuncRef),
+    /// Code at an address.
+    Code(Value),
+}
+
+/// A call that has been emitted: where its results are.
+#[derive(Clone, Copy)]
+pub(super) enum Called {
+    /// At the instruction.
+    Inst(Inst),
+    /// With the block in which it goes on.
+    Block(Block),
+}
+
+fn results<'b>(builder: &'b FunctionBuilder<'_>, call: Called) -> &'b [Value] {
+    match call {
+        Called::Inst(inst) => builder.inst_results(inst),
+        Called::Block(block) => builder.block_params(block),
+    }
 }
 
 /// What the caller does meanwhile.
@@ -111,8 +137,9 @@ impl Translation<'_, '_> {
         self.trap_if_null(reference, TrapCode::NullFuncReference);
         // The load may not move above the check.
         let found = Region::Context.trusted(self.b.func).with_readonly();
-        let call = self.call_foreign(caller, self.canonical(ty), reference, found);
-        self.push_results(call);
+        let ty = self.canonical(ty);
+        let call = self.call_foreign(caller, ty, reference, found);
+        self.push_results(call, ty);
     }
 
     fn call_func(&mut self, caller: Caller, func: FuncIdx) {
@@ -121,10 +148,8 @@ impl Translation<'_, '_> {
             Some(defined) => {
                 self.collect_call_args(ty, &[self.vmctx]);
                 let callee = self.func_ref(defined, ty);
-                match caller {
-                    Caller::Waits => self.b.ins().call(callee, self.call_args),
-                    Caller::Leaves => self.b.ins().return_call(callee, self.call_args),
-                }
+                let sig = self.guest_sig(ty);
+                self.call_target(caller, sig, Target::Func(callee))
             }
             None => {
                 let imports = self.header_pointer(vm_context_header::OFFSETS.imports);
@@ -134,7 +159,7 @@ impl Translation<'_, '_> {
                 self.call_foreign(caller, ty, entry, constant)
             }
         };
-        self.push_results(call);
+        self.push_results(call, ty);
     }
 
     fn call_indirect(&mut self, caller: Caller, ty: TypeIdx, table: TableIdx) {
@@ -146,7 +171,7 @@ impl Translation<'_, '_> {
         let Some(definition) = self.env.offsets.table(table) else {
             let callee = self.indirect_callee(ty, table, index);
             let call = self.call_foreign(caller, ty, callee, found);
-            return self.push_results(call);
+            return self.push_results(call, ty);
         };
         let entry = self.table_entry(table, definition, index);
         let type_value = self.b.ins().ireduce(types::I32, entry);
@@ -180,20 +205,25 @@ impl Translation<'_, '_> {
         let target = self.b.ins().iadd(text, code);
         self.collect_call_args(ty, &[self.vmctx]);
         let sig = self.guest_sig(ty);
-        let call = self.call_code(caller, sig, target);
+        let call = self.call_target(caller, sig, Target::Code(target));
         if let Some(join) = join {
             self.jump_with_results(call, join);
             self.continue_in(join);
         }
     }
 
-    /// Calls code by its address, with the collected arguments.
-    fn call_code(&mut self, caller: Caller, sig: SigRef, code: Value) -> Inst {
+    /// Calls code that may throw, with the collected arguments. Who leaves has no handlers any more.
+    fn call_target(&mut self, caller: Caller, sig: SigRef, target: Target) -> Called {
         let ins = self.b.ins();
-        match caller {
-            Caller::Waits => ins.call_indirect(sig, code, self.call_args),
-            Caller::Leaves => ins.return_call_indirect(sig, code, self.call_args),
-        }
+        Called::Inst(match (caller, target) {
+            (Caller::Waits, _) if !self.tries.is_empty() => return self.try_call(sig, target),
+            (Caller::Waits, Target::Func(func)) => ins.call(func, self.call_args),
+            (Caller::Waits, Target::Code(code)) => ins.call_indirect(sig, code, self.call_args),
+            (Caller::Leaves, Target::Func(func)) => ins.return_call(func, self.call_args),
+            (Caller::Leaves, Target::Code(code)) => {
+                ins.return_call_indirect(sig, code, self.call_args)
+            }
+        })
     }
 
     /// Loads the entry at an index of an own table, or the context's magic if there is none.
@@ -253,7 +283,7 @@ impl Translation<'_, '_> {
         ty: TypeIdx,
         entry: Value,
         flags: MemFlagsData,
-    ) -> Inst {
+    ) -> Called {
         self.collect_call_args(ty, &[entry, self.vmctx]);
         let sig = match self.callees.foreign_sigs.get(&ty) {
             Some(&sig) => sig,
@@ -265,11 +295,23 @@ impl Translation<'_, '_> {
             }
         };
         let code = self.b.ins().load(POINTER, flags, entry, FUNC_REF_CALL);
-        self.call_code(caller, sig, code)
+        self.call_target(caller, sig, Target::Code(code))
     }
 
-    /// Calls a builtin. One that fails does not return.
+    /// Calls a builtin that does not throw. One that fails does not return.
     pub(super) fn call_builtin(&mut self, builtin: Builtin, args: &[Value]) -> Inst {
+        let (sig, code) = self.builtin_target(builtin, args);
+        self.b.ins().call_indirect(sig, code, self.call_args)
+    }
+
+    /// Calls a builtin that throws.
+    pub(super) fn call_thrower(&mut self, builtin: Builtin, args: &[Value]) {
+        let (sig, code) = self.builtin_target(builtin, args);
+        self.call_target(Caller::Waits, sig, Target::Code(code));
+    }
+
+    /// The code of a builtin and its signature; collects the arguments.
+    fn builtin_target(&mut self, builtin: Builtin, args: &[Value]) -> (SigRef, Value) {
         let sig = match self.callees.builtin_sigs.get(&builtin) {
             Some(&sig) => sig,
             None => {
@@ -286,7 +328,7 @@ impl Translation<'_, '_> {
         self.call_args.clear();
         self.call_args.extend([entry, self.vmctx]);
         self.call_args.extend_from_slice(args);
-        self.b.ins().call_indirect(sig, code, self.call_args)
+        (sig, code)
     }
 
     /// Two indices in one argument.
@@ -312,12 +354,18 @@ impl Translation<'_, '_> {
         self.call_args.extend(self.operands.drain(start..));
     }
 
-    fn push_results(&mut self, call: Inst) {
-        self.operands.extend_from_slice(self.b.inst_results(call));
+    fn push_results(&mut self, call: Called, ty: TypeIdx) {
+        let start = self.operands.len();
+        self.operands.extend_from_slice(results(&self.b, call));
+        let types = &self.env.info.types[ty.index()].results;
+        // A call that leaves has none.
+        for (at, ty) in (start..self.operands.len()).zip(types) {
+            self.declare(self.operands[at], *ty);
+        }
     }
 
-    fn jump_with_results(&mut self, call: Inst, join: Block) {
-        let results = self.b.inst_results(call);
+    fn jump_with_results(&mut self, call: Called, join: Block) {
+        let results = results(&self.b, call);
         self.passed_values += results.len();
         self.branch_args.clear();
         self.branch_args

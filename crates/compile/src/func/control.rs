@@ -29,6 +29,11 @@ impl<'m> Translation<'_, 'm> {
                 let condition = self.pop_condition();
                 let (first, second) = self.pop2();
                 let value = self.b.ins().select(condition, first, second);
+                if let Operator::TypedSelect { ty } = op
+                    && let Some(ty) = val_type(*ty)
+                {
+                    self.declare(value, ty);
+                }
                 self.push(value);
             }
             Operator::Block { blockty } => self.open_block(*blockty, offset)?,
@@ -50,7 +55,10 @@ impl<'m> Translation<'_, 'm> {
     /// Takes an operator in unreachable code: only the nesting of blocks matters.
     pub(super) fn skip(&mut self, op: &Operator<'_>) -> Result<(), Error> {
         match op {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. } => {
                 self.dead_depth += 1;
             }
             Operator::Else if self.dead_depth == 0 => self.else_arm(),
@@ -62,7 +70,7 @@ impl<'m> Translation<'_, 'm> {
     }
 
     /// The parameter and result types of a block.
-    fn block_types(
+    pub(super) fn block_types(
         &self,
         ty: BlockType,
         offset: u64,
@@ -152,6 +160,9 @@ impl<'m> Translation<'_, 'm> {
             // An arm that is left out hands its parameters on as results.
             self.else_arm();
         }
+        if self.control[top].kind == FrameKind::Try {
+            self.end_try(top);
+        }
         let Frame {
             kind,
             results,
@@ -194,12 +205,12 @@ impl<'m> Translation<'_, 'm> {
             .extend(self.operands[start..].iter().copied().map(BlockArg::Value));
     }
 
-    fn jump_to(&mut self, block: Block, count: usize) {
+    pub(super) fn jump_to(&mut self, block: Block, count: usize) {
         self.collect_branch_args(count);
         self.b.ins().jump(block, self.branch_args.iter());
     }
 
-    fn return_values(&mut self, count: usize) {
+    pub(super) fn return_values(&mut self, count: usize) {
         let start = self.settle(count);
         self.b.ins().return_(&self.operands[start..]);
         self.reachable = false;
@@ -311,7 +322,8 @@ fn one_type(ty: wasmparser::ValType, offset: u64) -> Result<&'static [ValType], 
         Some(ValType::F32) => &[ValType::F32],
         Some(ValType::F64) => &[ValType::F64],
         Some(ValType::V128) => &[ValType::V128],
-        // Only what travels in the machine matters here, and that is the same for all references.
+        // Only what travels in the machine matters here, and that is the same for all other references.
+        Some(ty) if ty.is_exn_ref() => &[ValType::EXNREF],
         Some(ValType::Ref(_)) => &[ValType::FUNCREF],
         _ => return Err(Error::unsupported("gc", offset)),
     })

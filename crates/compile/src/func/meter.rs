@@ -9,8 +9,8 @@
 //!                                    count += 4; trap if count >= 0; branch
 //! ```
 //!
-//! The sum is looked at before calls and before branches back, which every guest that goes on for long
-//! comes by. The check is a trap: it keeps no register busy, and costs a comparison and a branch that is
+//! The sum is looked at before calls and throws and before branches back, which every guest that goes on for
+//! long comes by. The check is a trap: it keeps no register busy, and costs a comparison and a branch that is
 //! not taken. A guest that was given more fuel goes on behind it, at an offset which the fuel map names.
 //!
 //! An instruction that traps in the middle of straight code leaves its units uncounted; the fuel map has
@@ -108,6 +108,8 @@ impl Translation<'_, '_> {
             Operator::Call { .. }
             | Operator::CallIndirect { .. }
             | Operator::CallRef { .. }
+            | Operator::Throw { .. }
+            | Operator::ThrowRef
             | Operator::ReturnCall { .. }
             | Operator::ReturnCallIndirect { .. }
             | Operator::ReturnCallRef { .. } => Charge::AddAndCheck,
@@ -192,13 +194,7 @@ fn stays_in_straight_code(op: &Operator<'_>) -> bool {
         | O::MemoryAtomicWait32 { .. }
         | O::MemoryAtomicWait64 { .. } => false,
         // Control.
-        O::Loop { .. }
-        | O::If { .. }
-        | O::Else
-        | O::Return
-        | O::TryTable { .. }
-        | O::Throw { .. }
-        | O::ThrowRef => false,
+        O::Loop { .. } | O::If { .. } | O::Else | O::Return | O::TryTable { .. } => false,
         _ => true,
     }
 }

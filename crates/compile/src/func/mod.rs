@@ -12,6 +12,7 @@ mod bulk;
 mod call;
 mod control;
 mod convert;
+mod exception;
 mod memory;
 mod meter;
 mod numeric;
@@ -27,12 +28,14 @@ mod tests;
 use cranelift_codegen::ir::{self, BlockArg, SourceLoc, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use selvedge_artifact::ids::DefinedFuncIdx;
+use selvedge_artifact::types::ValType;
 use wasmparser::{FuncValidator, FunctionBody, Operator, OperatorsReader, ValidatorResources};
 
 use crate::env::{ModuleEnv, NS_FUNC, guest_signature};
 use crate::error::Error;
 use crate::operators;
 use call::Callees;
+use exception::Try;
 use meter::Meter;
 use stack::Frame;
 use variable::Local;
@@ -46,6 +49,9 @@ const MAX_PASSED_VALUES: usize = 1 << 24;
 /// Entries that the `br_table`s of one function may have together. An entry is a byte of Wasm, and
 /// 700 bytes of the code generator's memory (100 000 entries took 70 MB).
 const MAX_TABLE_ENTRIES: usize = 1 << 20;
+/// Handlers of exceptions that the calls of one function may have together. Each is an edge to a landing
+/// pad, and a call in so many nested blocks has as many.
+const MAX_HANDLERS: usize = 1 << 17;
 
 /// Translates functions one after the other and keeps its allocations between them.
 #[derive(Default)]
@@ -107,6 +113,8 @@ impl FuncTranslator {
             operands: &mut self.operands,
             locals: &mut self.locals,
             control: vec![Frame::func(&ty.results)],
+            tries: Vec::new(),
+            thrown: None,
             reachable: true,
             dead_depth: 0,
             callees: Callees::default(),
@@ -116,8 +124,9 @@ impl FuncTranslator {
             fresh_load: None,
             passed_values: 0,
             table_entries: 0,
+            handlers: 0,
         };
-        translation.run(entry, body, validator)?;
+        translation.run(entry, &ty.params, body, validator)?;
         let Translation { b, .. } = translation;
         b.finalize(env.pointer_frontend);
         Ok(())
@@ -136,6 +145,10 @@ struct Translation<'f, 'm> {
     locals: &'f mut Vec<Local>,
     /// The control stack: frames that were entered by reachable code.
     control: Vec<Frame<'m>>,
+    /// The `try_table`s among them that catch something.
+    tries: Vec<Try>,
+    /// Where the values of an exception stand while it is thrown.
+    thrown: Option<ir::StackSlot>,
     /// Whether the next operator can be reached.
     reachable: bool,
     /// Blocks opened in unreachable code since `reachable` became false.
@@ -152,18 +165,21 @@ struct Translation<'f, 'm> {
     passed_values: usize,
     /// Entries of `br_table`s so far.
     table_entries: usize,
+    /// Handlers of calls so far.
+    handlers: usize,
 }
 
 impl Translation<'_, '_> {
     fn run(
         &mut self,
         entry: ir::Block,
+        params: &[ValType],
         body: &FunctionBody<'_>,
         validator: &mut FuncValidator<ValidatorResources>,
     ) -> Result<(), Error> {
         let mut reader = body.get_binary_reader();
         reader.set_features(*validator.features());
-        self.declare_locals(entry, &mut reader, validator)?;
+        self.declare_locals(entry, params, &mut reader, validator)?;
         let mut operators = OperatorsReader::new(reader);
         while !operators.eof() {
             let (op, offset) = operators.read_with_offset()?;
@@ -185,6 +201,7 @@ impl Translation<'_, '_> {
             || self.numeric(op)
             || self.memory(op, offset)?
             || self.control(op, offset)?
+            || self.exception(op, offset)?
             || self.call(op)
             || self.convert(op)
             || self.reference(op)
@@ -217,6 +234,11 @@ impl Translation<'_, '_> {
                 "entries of branch tables in one function",
                 self.table_entries,
                 MAX_TABLE_ENTRIES,
+            ),
+            (
+                "handlers around the calls of one function",
+                self.handlers,
+                MAX_HANDLERS,
             ),
         ];
         match counts.into_iter().find(|(_, found, limit)| found > limit) {

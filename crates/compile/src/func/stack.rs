@@ -28,6 +28,8 @@ pub(super) enum FrameKind {
     },
     /// `if`, after its `else`.
     Else,
+    /// `try_table` that catches something.
+    Try,
 }
 
 /// A frame of the control stack.
@@ -136,9 +138,18 @@ impl<'m> Translation<'_, 'm> {
     pub(super) fn block_with(&mut self, params: &[ValType]) -> Block {
         let block = self.b.create_block();
         for &ty in params {
-            self.b.append_block_param(block, ir_type(ty));
+            let value = self.b.append_block_param(block, ir_type(ty));
+            self.declare(value, ty);
         }
         block
+    }
+
+    /// Says of what type a value is: exceptions must be found on the stack by whoever looks for those
+    /// that are still referred to, so while a call runs they stand nowhere but in the frame.
+    pub(super) fn declare(&mut self, value: Value, ty: ValType) {
+        if ty.is_exn_ref() {
+            self.b.declare_value_needs_stack_map(value);
+        }
     }
 
     /// Goes on in a block whose predecessors are all known, with its parameters on the stack.

@@ -25,10 +25,12 @@ impl Translation<'_, '_> {
                 self.push(len);
             }
             Operator::TableGet { table } => {
+                let elem = self.env.info.tables[table as usize].elem;
                 let index = self.pop_index_of(self.table_is_64(table));
                 let table = self.u32_const(table);
                 let call = self.call_builtin(Builtin::TableGet, &[table, index]);
                 let value = self.b.inst_results(call)[0];
+                self.declare(value, elem);
                 self.push(value);
             }
             Operator::TableSet { table } => {

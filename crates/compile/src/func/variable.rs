@@ -81,6 +81,7 @@ impl Translation<'_, '_> {
     pub(super) fn declare_locals(
         &mut self,
         entry: ir::Block,
+        param_types: &[ValType],
         reader: &mut BinaryReader<'_>,
         validator: &mut FuncValidator<ValidatorResources>,
     ) -> Result<(), Error> {
@@ -96,24 +97,28 @@ impl Translation<'_, '_> {
         }
         let in_ssa = ssa_locals(validator.len_locals(), reader);
         let params: Vec<Value> = self.b.block_params(entry)[1..].to_vec();
-        for value in params {
-            let ty = self.b.func.dfg.value_type(value);
-            self.declare_local(in_ssa, ty, value);
+        for (value, ty) in params.into_iter().zip(param_types) {
+            self.declare(value, *ty);
+            self.declare_local(in_ssa, *ty, value);
         }
         for (count, ty) in groups {
             let zero = self.zero(ty);
             for _ in 0..count {
-                self.declare_local(in_ssa, ir_type(ty), zero);
+                self.declare_local(in_ssa, ty, zero);
             }
         }
         Ok(())
     }
 
-    fn declare_local(&mut self, in_ssa: usize, ty: ir::Type, value: Value) {
+    fn declare_local(&mut self, in_ssa: usize, ty: ValType, value: Value) {
         let local = if self.locals.len() < in_ssa {
-            Local::Variable(self.b.declare_var(ty))
+            let variable = self.b.declare_var(ir_type(ty));
+            if ty.is_exn_ref() {
+                self.b.declare_var_needs_stack_map(variable);
+            }
+            Local::Variable(variable)
         } else {
-            self.declare_slot(ty)
+            self.declare_slot(ir_type(ty))
         };
         let index = self.locals.len() as u32;
         self.locals.push(local);
@@ -174,9 +179,12 @@ impl Translation<'_, '_> {
             return value;
         }
         let place = self.global_place(global);
-        self.b
+        let value = self
+            .b
             .ins()
-            .load(place.ty, place.flags, place.base, place.offset)
+            .load(place.ty, place.flags, place.base, place.offset);
+        self.declare(value, self.env.info.globals[global.index()].ty);
+        value
     }
 
     /// The value of an own, immutable global that the module itself spells out.
@@ -240,12 +248,30 @@ fn ssa_locals(locals: u32, reader: &BinaryReader<'_>) -> usize {
         return all;
     }
     let mut blocks = 1u64;
+    // Handlers of the blocks around an operator: every call has an edge to each of them.
+    let mut handlers = 0u64;
+    let mut open: Vec<u64> = Vec::new();
     let mut operators = OperatorsReader::new(reader.clone());
     while let Ok(op) = operators.read() {
+        match &op {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => open.push(0),
+            Operator::TryTable { try_table } => {
+                let own = try_table.catches.len() as u64;
+                handlers += own;
+                open.push(own);
+            }
+            Operator::End => handlers -= open.pop().unwrap_or(0),
+            _ => {}
+        }
         blocks += match op {
+            Operator::TryTable { try_table } => 1 + try_table.catches.len() as u64,
+            Operator::Call { .. } | Operator::Throw { .. } | Operator::ThrowRef if handlers > 0 => {
+                1 + handlers
+            }
+            Operator::CallRef { .. } if handlers > 0 => 1 + handlers,
+            Operator::CallIndirect { .. } => 3 + 2 * handlers,
             Operator::Block { .. } | Operator::Loop { .. } | Operator::BrIf { .. } => 1,
             Operator::If { .. } => 3,
-            Operator::CallIndirect { .. } => 3,
             Operator::BrTable { targets } => 2 + u64::from(targets.len()),
             _ => 0,
         };

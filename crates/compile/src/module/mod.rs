@@ -26,6 +26,7 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::FUNCTION_REFERENCES)
     // For groups of function types and globals in constant expressions; what else it has is refused.
     .union(WasmFeatures::GC)
+    .union(WasmFeatures::EXCEPTIONS)
     .union(WasmFeatures::MEMORY64)
     .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::RELAXED_SIMD)

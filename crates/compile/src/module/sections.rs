@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use selvedge_artifact::canon::TypeNumbers;
-use selvedge_artifact::ids::{FuncIdx, GlobalIdx, MemoryIdx, SigIdx, TableIdx, TypeIdx};
+use selvedge_artifact::ids::{FuncIdx, GlobalIdx, MemoryIdx, SigIdx, TableIdx, TagIdx, TypeIdx};
 use selvedge_artifact::module::{
     CodeRange, ConstOp, ElemSegment, Elements, Export, ExternIdx, Import, ModuleInfo, SegmentMode,
     SigTrampolines,
@@ -43,6 +43,7 @@ impl<'a> Reader<'a> {
             Payload::TableSection(section) => self.tables(section),
             Payload::MemorySection(section) => self.memories(section),
             Payload::GlobalSection(section) => self.globals(section),
+            Payload::TagSection(section) => self.tags(section),
             Payload::ExportSection(section) => self.exports(section),
             Payload::StartSection { func, .. } => {
                 self.info.start = Some(FuncIdx::new(func));
@@ -170,7 +171,11 @@ impl<'a> Reader<'a> {
                     info.imported.globals += 1;
                     ExternIdx::Global(GlobalIdx::new(info.globals.len() as u32 - 1))
                 }
-                TypeRef::Tag(_) => return Err(Error::unsupported("imported tags", offset)),
+                TypeRef::Tag(ty) => {
+                    info.tags.push(TypeIdx::new(ty.func_type_idx));
+                    info.imported.tags += 1;
+                    ExternIdx::Tag(TagIdx::new(info.tags.len() as u32 - 1))
+                }
                 TypeRef::FuncExact(_) => {
                     return Err(Error::unsupported(
                         "imports of exact function types",
@@ -224,6 +229,13 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    fn tags(&mut self, section: wasmparser::TagSectionReader<'a>) -> Result<(), Error> {
+        for tag in section {
+            self.info.tags.push(TypeIdx::new(tag?.func_type_idx));
+        }
+        Ok(())
+    }
+
     fn exports(&mut self, section: wasmparser::ExportSectionReader<'a>) -> Result<(), Error> {
         for export in section.into_iter_with_offsets() {
             let (offset, export) = export?;
@@ -232,7 +244,7 @@ impl<'a> Reader<'a> {
                 ExternalKind::Table => ExternIdx::Table(TableIdx::new(export.index)),
                 ExternalKind::Memory => ExternIdx::Memory(MemoryIdx::new(export.index)),
                 ExternalKind::Global => ExternIdx::Global(GlobalIdx::new(export.index)),
-                ExternalKind::Tag => return Err(Error::unsupported("exported tags", offset)),
+                ExternalKind::Tag => ExternIdx::Tag(TagIdx::new(export.index)),
                 ExternalKind::FuncExact => {
                     return Err(Error::unsupported(
                         "exports of exact function types",

@@ -24,6 +24,7 @@ use selvedge_artifact::vmfields::vm_context_header;
 use selvedge_artifact::vmoffsets::VMOffsets;
 
 use crate::vm::context::{ArraySlot, VMFuncRef, VMRuntimeLimits};
+use crate::vm::unwind::Resume;
 
 const LIMITS: i32 = VMOffsets::header(vm_context_header::OFFSETS.limits);
 const INSTANCE: i32 = VMOffsets::header(vm_context_header::OFFSETS.instance);
@@ -109,7 +110,22 @@ macro_rules! guest_to_host {
         ///
         /// It saves the guest's place in the limits, switches to the host's stack, and calls the body of the
         /// `VMFuncRef` as `body(VMFuncRef, instance, arguments...)`. All arguments are in registers, at most one
-        /// result is. On the way back it tests the request word, and leaves the guest if a request is there.
+        /// result is. On the way back it tests the request word. If a request is there it asks the runtime
+        /// (`vm/unwind.rs`), and leaves the guest, or goes on at a landing pad in one of the frames above:
+        ///
+        /// ```text
+        ///  guest stack
+        ///  | outer frames             |
+        ///  | return address           |
+        ///  | rbp                      | <- rbp of the frame that catches
+        ///  | what the frame keeps     |
+        ///  | outgoing arguments       | <- its rsp while its call ran
+        ///  +--------------------------+
+        ///  | frames that are dropped  |
+        /// ```
+        ///
+        /// There rax and rdx are the exception's. Every other register but the pinned one is lost; those that
+        /// the frame's own caller wants kept stand in the frame, which restores them when it returns.
         ///
         /// A guest may also jump here in a tail call. The return address and the frame pointer that are saved
         /// are then those of the function that waits for the one that left: as good to walk from.
@@ -141,9 +157,27 @@ macro_rules! guest_to_host {
                 "pop rbp",
                 "ret",
                 "2:",
+                "call {on_request}",
+                "mov r10, [rsp]",
+                "test rax, rax",
+                "jz 3f",
+                $($back,)?
+                "mov rbp, [rax + {resume_fp}]",
+                "mov rsp, [rax + {resume_sp}]",
+                "mov rdx, [rax + {resume_exn}]",
+                "mov r11, [rax + {resume_pc}]",
+                "mov rax, [rax + {resume_values}]",
+                "jmp r11",
+                "3:",
                 "mov rbx, r10",
                 "mov eax, 1",
                 "jmp {leave}",
+                on_request = sym crate::vm::unwind::on_request,
+                resume_pc = const offset_of!(Resume, pc),
+                resume_sp = const offset_of!(Resume, sp),
+                resume_fp = const offset_of!(Resume, fp),
+                resume_values = const offset_of!(Resume, values),
+                resume_exn = const offset_of!(Resume, exn),
                 limits = const LIMITS,
                 instance = const INSTANCE,
                 exit_fp = const offset_of!(VMRuntimeLimits, last_wasm_exit_fp),

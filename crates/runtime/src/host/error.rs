@@ -6,6 +6,8 @@ use std::fmt;
 use selvedge_artifact::traps::TrapCode;
 use thiserror::Error;
 
+use crate::host::tag::Exception;
+
 /// A host function did not return normally. The guest is left for good; its caller on the host's side
 /// gets the matching [`Error`](crate::Error).
 #[derive(Debug, Error)]
@@ -17,6 +19,9 @@ pub enum HostError {
     /// The guest is to end, not as a failure.
     #[error("the guest was terminated: {0}")]
     Terminate(TerminationDetails),
+    /// The host function throws an exception, which the guest may catch.
+    #[error("{0}")]
+    Exception(Box<Exception>),
     /// The host function failed.
     #[error("{0}")]
     Error(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -40,10 +45,17 @@ impl From<TrapCode> for HostError {
     }
 }
 
+impl From<Exception> for HostError {
+    fn from(exception: Exception) -> Self {
+        Self::Exception(Box::new(exception))
+    }
+}
+
 impl From<crate::Error> for HostError {
     fn from(error: crate::Error) -> Self {
         match error {
             crate::Error::RuntimeTerminated(details) => Self::Terminate(details),
+            crate::Error::UncaughtException(uncaught) => uncaught.exception.into(),
             other => Self::Error(Box::new(other)),
         }
     }

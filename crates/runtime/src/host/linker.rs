@@ -1,4 +1,4 @@
-//! The linker: names to host functions.
+//! The linker: names to host functions and tags.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,17 +10,35 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::host::error::HostError;
 use crate::host::func::{HostFunc, IntoHostFunc};
+use crate::host::tag::Tag;
 use crate::host::vmctx::Vmctx;
 use crate::module::Module;
 use crate::program::{Imports, Program, host_func_ref};
 use crate::value::Val;
 
-/// Names and the host functions behind them. Clones share the functions.
+/// What a name stands for.
+#[derive(Clone, Debug)]
+pub(crate) enum Definition {
+    Func(Arc<HostFunc>),
+    Tag(Tag),
+}
+
+impl Definition {
+    /// Its type.
+    pub(crate) fn ty(&self) -> ExternType {
+        match self {
+            Self::Func(func) => ExternType::Func(func.ty.clone()),
+            Self::Tag(tag) => ExternType::Tag(tag.ty().clone()),
+        }
+    }
+}
+
+/// Names and the host functions and tags behind them. Clones share the definitions.
 #[derive(Clone, Debug)]
 pub struct Linker {
     engine: Engine,
     /// By module name, then by item name: an import is looked up without making a string.
-    modules: HashMap<String, HashMap<String, Arc<HostFunc>>>,
+    modules: HashMap<String, HashMap<String, Definition>>,
     allow_shadowing: bool,
 }
 
@@ -51,7 +69,11 @@ impl Linker {
         name: &str,
         func: impl IntoHostFunc<P, R>,
     ) -> Result<&mut Self, Error> {
-        self.define(module, name, Arc::new(func.into_host_func()))
+        self.define(
+            module,
+            name,
+            Definition::Func(Arc::new(func.into_host_func())),
+        )
     }
 
     /// Defines a host function whose type is known only at run time. The closure gets parameters of that
@@ -67,7 +89,18 @@ impl Linker {
         ty: FuncType,
         func: impl Fn(&Vmctx<'_>, &[Val], &mut [Val]) -> Result<(), HostError> + Send + Sync + 'static,
     ) -> Result<&mut Self, Error> {
-        self.define(module, name, Arc::new(HostFunc::untyped(ty, func)))
+        let func = Arc::new(HostFunc::untyped(ty, func));
+        self.define(module, name, Definition::Func(func))
+    }
+
+    /// Defines a tag of exceptions. Every guest that imports it means this very tag, so that one catches
+    /// what another one, or the host, throws.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyDefined`].
+    pub fn tag(&mut self, module: &str, name: &str, tag: &Tag) -> Result<&mut Self, Error> {
+        self.define(module, name, Definition::Tag(tag.clone()))
     }
 
     /// Defines every function import of a module that has no definition yet as a function that ends the
@@ -93,7 +126,7 @@ impl Linker {
             self.define(
                 import.module,
                 import.name,
-                Arc::new(HostFunc::untyped(ty.clone(), func)),
+                Definition::Func(Arc::new(HostFunc::untyped(ty.clone(), func))),
             )?;
         }
         Ok(self)
@@ -111,30 +144,37 @@ impl Linker {
         let info = module.info();
         let mut imports = Imports {
             refs: Box::default(),
+            tags: Vec::new(),
             _hosts: Vec::new(),
         };
         let mut refs = Vec::with_capacity(info.imported.funcs as usize);
         for import in &info.imports {
             let expected = info.extern_type(import.item);
             let found = self.get(&import.module, &import.name);
-            let (ExternIdx::Func(func), Some(host)) = (import.item, found) else {
-                return Err(match found {
-                    Some(host) => mismatch(&import.module, &import.name, expected, host),
-                    None => unknown(&import.module, &import.name, expected),
-                });
+            let Some(found) = found else {
+                return Err(unknown(&import.module, &import.name, expected));
             };
-            if expected != ExternType::Func(host.ty.clone()) {
-                return Err(mismatch(&import.module, &import.name, expected, host));
+            if expected != found.ty() {
+                return Err(mismatch(&import.module, &import.name, expected, found));
             }
-            refs.push(host_func_ref(module, info.funcs[func.index()], host));
-            imports._hosts.push(Arc::clone(host));
+            match (import.item, found) {
+                (ExternIdx::Func(func), Definition::Func(host)) => {
+                    refs.push(host_func_ref(module, info.funcs[func.index()], host));
+                    imports._hosts.push(Arc::clone(host));
+                }
+                (_, Definition::Tag(tag)) => imports.tags.push(tag.clone()),
+                // Types of one kind are not equal to those of another.
+                (_, Definition::Func(_)) => {
+                    return Err(mismatch(&import.module, &import.name, expected, found));
+                }
+            }
         }
         imports.refs = refs.into_boxed_slice();
         Program::new(module, imports)
     }
 
     /// The definition of a name.
-    pub(crate) fn get(&self, module: &str, name: &str) -> Option<&Arc<HostFunc>> {
+    pub(crate) fn get(&self, module: &str, name: &str) -> Option<&Definition> {
         self.modules.get(module)?.get(name)
     }
 
@@ -147,7 +187,7 @@ impl Linker {
         &mut self,
         module: &str,
         name: &str,
-        func: Arc<HostFunc>,
+        definition: Definition,
     ) -> Result<&mut Self, Error> {
         let names = self.modules.entry(module.to_owned()).or_default();
         if !self.allow_shadowing && names.contains_key(name) {
@@ -156,7 +196,7 @@ impl Linker {
                 name: name.to_owned(),
             });
         }
-        names.insert(name.to_owned(), func);
+        names.insert(name.to_owned(), definition);
         Ok(self)
     }
 }
@@ -170,11 +210,11 @@ pub(crate) fn unknown(module: &str, name: &str, ty: ExternType) -> Error {
     }
 }
 
-fn mismatch(module: &str, name: &str, expected: ExternType, host: &HostFunc) -> Error {
+fn mismatch(module: &str, name: &str, expected: ExternType, found: &Definition) -> Error {
     Error::ImportType {
         module: module.to_owned(),
         name: name.to_owned(),
         expected: Box::new(expected),
-        found: Box::new(ExternType::Func(host.ty.clone())),
+        found: Box::new(found.ty()),
     }
 }

@@ -3,4 +3,5 @@
 pub(crate) mod error;
 pub(crate) mod func;
 pub(crate) mod linker;
+pub(crate) mod tag;
 pub(crate) mod vmctx;

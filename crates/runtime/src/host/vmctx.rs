@@ -9,10 +9,11 @@ use selvedge_artifact::types::ValType;
 
 use crate::error::Error;
 use crate::host::error::{HostError, TerminationDetails};
+use crate::host::tag::{Exception, Tag};
 use crate::instance::MEMORY_0;
 use crate::instance::record::Record;
 use crate::instance::store::Store;
-use crate::value::{References, Val, check_types};
+use crate::value::{ExnRef, References, Val, check_types};
 use crate::vm::context::ArraySlot;
 use crate::vm::memory::{Borrow, BorrowMut};
 
@@ -89,6 +90,24 @@ impl<'a> Vmctx<'a> {
     /// outer call can go on or pass it up.
     pub fn call_export(&self, name: &str, args: &[Val]) -> Result<Vec<Val>, Error> {
         self.caller.call_export(name, args)
+    }
+
+    /// A tag that the calling module exports.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownExport`], [`Error::ExportKind`].
+    pub fn tag(&self, name: &str) -> Result<Tag, Error> {
+        self.caller.exported_tag(name).cloned()
+    }
+
+    /// The exception that the guest passed as a reference.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignReference`] if it is of another instance.
+    pub fn exception(&self, exn: &ExnRef) -> Result<Exception, Error> {
+        self.caller.store().exception(exn)
     }
 
     /// Calls a function that the guest passed as a reference.

@@ -63,6 +63,7 @@ impl<'a> InstanceBuilder<'a> {
             tables: Vec::new(),
             memories: Vec::new(),
             globals: Vec::new(),
+            tags: program.imports().tags.clone(),
         };
         let record = Record::new(store.ptr(), 0, module, imports, slot)?;
         store.add_member(record.clone());

@@ -4,13 +4,17 @@
 //! checked here. Indices of memories, tables, segments and functions come from validated code.
 
 use std::ops::Range;
+use std::rc::Rc;
 
-use selvedge_artifact::ids::{DataIdx, ElemIdx, FuncIdx, MemoryIdx, TableIdx, TypeIdx};
+use selvedge_artifact::ids::{DataIdx, ElemIdx, FuncIdx, MemoryIdx, TableIdx, TagIdx, TypeIdx};
 use selvedge_artifact::traps::TrapCode;
 
 use crate::fault::details::TrapInfo;
+use crate::instance::exceptions::Exn;
 use crate::instance::record::Record;
+use crate::vm::activation::Outcome;
 use crate::vm::ptr::FuncRefPtr;
+use crate::vm::unwind;
 
 /// A libcall traps.
 #[derive(Debug)]
@@ -281,6 +285,22 @@ impl Record {
             return Err(LibTrap::new(TrapCode::BadSignature, mismatch));
         }
         Ok(raw)
+    }
+
+    pub(crate) fn throw(&self, tag: u32, values: u64) -> Result<(), LibTrap> {
+        let tag = self.tag(TagIdx::new(tag)).clone();
+        let count = tag.ty().params.len();
+        let values = unwind::thrown_values(self.store(), values as usize, count);
+        self.store()
+            .raise(Outcome::Exception(Rc::new(Exn { tag, values })));
+        Ok(())
+    }
+
+    pub(crate) fn throw_ref(&self, exn: u64) -> Result<(), LibTrap> {
+        let exn = self.store().exceptions.get(exn);
+        let exn = exn.ok_or(TrapCode::NullExceptionReference)?;
+        self.store().raise(Outcome::Exception(exn));
+        Ok(())
     }
 
     /// Stores references in a table.

@@ -4,10 +4,11 @@ use selvedge_artifact::ids::{FuncIdx, MemoryIdx, TableIdx};
 use selvedge_artifact::module::ExternIdx;
 
 use crate::error::Error;
+use crate::host::tag::{Exception, Tag};
 use crate::host::vmctx::{HeapRef, HeapRefMut};
 use crate::instance::record::Record;
 use crate::instance::{Instance, Member};
-use crate::value::{Func, References, Val};
+use crate::value::{ExnRef, Func, References, Val};
 use crate::vm::memory::GuestMemory;
 
 impl Instance {
@@ -54,6 +55,33 @@ impl Instance {
         self.store.check_value(value, ty.ty)?;
         record.set_global_raw(global, self.store.val_to_slot(value)?);
         Ok(())
+    }
+
+    /// An exported tag. It is this instance's own, unless the module imports it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownExport`], [`Error::ExportKind`].
+    pub fn tag(&self, name: &str) -> Result<Tag, Error> {
+        self.member_tag(Member::MAIN, name)
+    }
+
+    /// A tag that a linked module exports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::tag`].
+    pub fn member_tag(&self, member: Member, name: &str) -> Result<Tag, Error> {
+        self.record(member)?.exported_tag(name).cloned()
+    }
+
+    /// The exception behind a reference that the guest gave.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ForeignReference`] if it is of another instance.
+    pub fn exception(&self, exn: &ExnRef) -> Result<Exception, Error> {
+        self.store.exception(exn)
     }
 
     /// The bytes of an exported memory.
@@ -141,6 +169,14 @@ impl Record {
         match self.export(name)? {
             ExternIdx::Func(func) => Ok(func),
             item => Err(kind(self, name, "function", item)),
+        }
+    }
+
+    /// The exported tag of a name.
+    pub(crate) fn exported_tag(&self, name: &str) -> Result<&Tag, Error> {
+        match self.export(name)? {
+            ExternIdx::Tag(tag) => Ok(self.tag(tag)),
+            item => Err(kind(self, name, "tag", item)),
         }
     }
 

@@ -11,7 +11,7 @@ use selvedge_artifact::module::{ExternIdx, Import, ModuleInfo};
 use selvedge_artifact::types::{ExternType, MemoryType, TableType};
 
 use crate::error::Error;
-use crate::host::linker::{Linker, unknown};
+use crate::host::linker::{Definition, Linker, unknown};
 use crate::instance::record::{Record, Resolved};
 use crate::instance::{Instance, Member};
 use crate::module::Module;
@@ -34,6 +34,7 @@ impl Instance {
         // The slot wants the module's image; imports are kept apart.
         let none = Imports {
             refs: Box::default(),
+            tags: Vec::new(),
             _hosts: Vec::new(),
         };
         let program = Program::new(module, none)?;
@@ -69,39 +70,48 @@ impl Instance {
         let mut resolved = Resolved {
             funcs: Arc::new(Imports {
                 refs: Box::default(),
+                tags: Vec::new(),
                 _hosts: Vec::new(),
             }),
             tables: Vec::new(),
             memories: Vec::new(),
             globals: Vec::new(),
+            tags: Vec::new(),
         };
         for import in &info.imports {
             let Some(owner) = self.store.names.get(&import.module) else {
-                let ExternIdx::Func(func) = import.item else {
-                    return Err(missing(info, import));
-                };
-                let host = linker
-                    .get(&import.module, &import.name)
-                    .ok_or_else(|| missing(info, import))?;
-                if info.func_type(func) != &host.ty {
-                    return Err(mismatch(info, import, ExternType::Func(host.ty.clone())));
+                let found = linker.get(&import.module, &import.name);
+                match (import.item, found.ok_or_else(|| missing(info, import))?) {
+                    (ExternIdx::Func(func), Definition::Func(host))
+                        if info.func_type(func) == &host.ty =>
+                    {
+                        funcs.push(host_func_ref(module, info.funcs[func.index()], host));
+                        hosts.push(Arc::clone(host));
+                    }
+                    (ExternIdx::Tag(tag), Definition::Tag(host))
+                        if info.tag_type(tag) == host.ty() =>
+                    {
+                        resolved.tags.push(host.clone());
+                    }
+                    (_, found) => return Err(mismatch(info, import, found.ty())),
                 }
-                funcs.push(host_func_ref(module, info.funcs[func.index()], host));
-                hosts.push(Arc::clone(host));
                 continue;
             };
             let export = owner.module().info().export(&import.name);
             let export = export.ok_or_else(|| missing(info, import))?;
             let found = current_type(owner, export);
             let expected = info.extern_type(import.item);
-            let same_func = match (export, import.item) {
+            let same_type = match (export, import.item) {
                 // Two types of one form may be different ones.
                 (ExternIdx::Func(found), ExternIdx::Func(expected)) => {
                     owner.module().func_type_id(found) == module.func_type_id(expected)
                 }
+                (ExternIdx::Tag(found), ExternIdx::Tag(expected)) => {
+                    owner.module().tag_type_id(found) == module.tag_type_id(expected)
+                }
                 _ => true,
             };
-            if !same_func || !matches(&found, &expected) {
+            if !same_type || !matches(&found, &expected) {
                 return Err(mismatch(info, import, found));
             }
             match export {
@@ -121,10 +131,12 @@ impl Instance {
                     let (owner, global) = owner.global_owner(global);
                     resolved.globals.push((owner.clone(), global));
                 }
+                ExternIdx::Tag(tag) => resolved.tags.push(owner.tag(tag).clone()),
             }
         }
         resolved.funcs = Arc::new(Imports {
             refs: funcs.into_boxed_slice(),
+            tags: Vec::new(),
             _hosts: hosts,
         });
         Ok(resolved)
@@ -164,6 +176,7 @@ fn matches(found: &ExternType, expected: &ExternType) -> bool {
             found == expected
                 || !found.mutable && !expected.mutable && found.ty.is_subtype(expected.ty)
         }
+        (ExternType::Tag(found), ExternType::Tag(expected)) => found == expected,
         (ExternType::Table(found), ExternType::Table(expected)) => {
             found.elem == expected.elem
                 && found.is_64 == expected.is_64

@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod builtins;
 pub(crate) mod call;
+pub(crate) mod exceptions;
 pub(crate) mod exports;
 pub(crate) mod handle;
 pub(crate) mod init;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use selvedge_artifact::ids::{DataIdx, ElemIdx, FuncIdx, GlobalIdx, MemoryIdx, TableIdx};
+use selvedge_artifact::ids::{DataIdx, ElemIdx, FuncIdx, GlobalIdx, MemoryIdx, TableIdx, TagIdx};
 use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::vmfields::{
     ENTRY_FIRST_TYPE, ENTRY_FOREIGN, ENTRY_NULL, KIND_GUEST, VMCONTEXT_MAGIC, table_entry,
@@ -17,6 +17,7 @@ use selvedge_artifact::vmoffsets::VMOffsets;
 use crate::arch;
 use crate::error::Error;
 use crate::fault::details::TrapInfo;
+use crate::host::tag::Tag;
 use crate::instance::builtins::LibTrap;
 use crate::instance::memory::OwnMemory;
 use crate::instance::store::Store;
@@ -42,6 +43,8 @@ pub(crate) struct Resolved {
     pub(crate) memories: Vec<(Rc<Record>, MemoryIdx)>,
     /// Owner and index there of each imported global.
     pub(crate) globals: Vec<(Rc<Record>, GlobalIdx)>,
+    /// Imported tags.
+    pub(crate) tags: Vec<Tag>,
 }
 
 /// One module in one slot.
@@ -54,6 +57,7 @@ pub(crate) struct Record {
     memories: Vec<OwnMemory>,
     imports: Resolved,
     tables: Vec<OwnTable>,
+    tags: Vec<Tag>,
     func_refs: RefCell<FuncRefs>,
     dropped_data: RefCell<Vec<bool>>,
     dropped_elems: RefCell<Vec<bool>>,
@@ -99,6 +103,10 @@ impl Record {
                 OwnTable::new(info.tables[i], &context, vmctx, definition, inline)
             })
             .collect();
+        let mut tags = imports.tags.clone();
+        for ty in &info.tags[tags.len().min(info.tags.len())..] {
+            tags.push(Tag::new(info.types[ty.index()].clone())?);
+        }
         let record = Rc::new(Self {
             store,
             position,
@@ -108,6 +116,7 @@ impl Record {
             memories,
             imports,
             tables,
+            tags,
             func_refs: RefCell::default(),
             dropped_data: RefCell::new(vec![false; info.data.len()]),
             dropped_elems: RefCell::new(vec![false; info.elems.len()]),
@@ -366,6 +375,21 @@ impl Record {
     /// The `VMFuncRef` of an imported function.
     pub(crate) fn import(&self, func: FuncIdx) -> Option<VMFuncRef> {
         self.imports.funcs.refs.get(func.index()).copied()
+    }
+
+    /// A tag.
+    pub(crate) fn tag(&self, tag: TagIdx) -> &Tag {
+        &self.tags[tag.index()]
+    }
+
+    /// All tags, imported ones first.
+    pub(crate) fn tags(&self) -> &[Tag] {
+        &self.tags
+    }
+
+    /// The tables that the module defines.
+    pub(crate) fn own_tables(&self) -> &[OwnTable] {
+        &self.tables
     }
 
     /// A reference to a function of this module.

@@ -15,11 +15,12 @@ use selvedge_artifact::vmfields::KIND_GUEST;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
+use crate::instance::exceptions::Exceptions;
 use crate::instance::record::Record;
 use crate::region::limits::Limits;
 use crate::stack::Bounds;
 use crate::stop::fuel::Account;
-use crate::value::{ExternRef, Func, FuncRefAddr, References, Val};
+use crate::value::{ExnRef, ExternRef, Func, FuncRefAddr, References, Val};
 use crate::vm::activation::Outcome;
 use crate::vm::limits::{Exit, LimitsCell};
 use crate::vm::ptr::FuncRefPtr;
@@ -46,6 +47,8 @@ pub(crate) struct Store {
     pub(crate) waiting: RefCell<Vec<Exit>>,
     /// Whether a guest of this store runs on some thread's stack.
     pub(crate) depth: Cell<u32>,
+    /// Exceptions that are referred to, and the one that was caught last.
+    pub(crate) exceptions: Exceptions,
     pending: Cell<Option<Outcome>>,
     id: u64,
     foreign: RefCell<Foreign>,
@@ -84,6 +87,7 @@ impl Store {
             running: Cell::new(std::ptr::null()),
             waiting: RefCell::default(),
             depth: Cell::new(0),
+            exceptions: Exceptions::default(),
             pending: Cell::new(None),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             foreign: RefCell::default(),
@@ -264,6 +268,22 @@ impl References for Store {
         (raw != 0).then_some(Func {
             store: self.id,
             ptr: FuncRefAddr(raw),
+        })
+    }
+
+    fn exn_to_raw(&self, exn: Option<&ExnRef>) -> Result<u64, Error> {
+        match exn {
+            None => Ok(0),
+            Some(exn) if exn.store == self.id => Ok(exn.handle()),
+            Some(_) => Err(Error::ForeignReference),
+        }
+    }
+
+    fn exn_from_raw(&self, raw: u64) -> Option<ExnRef> {
+        let root = self.exceptions.root(raw)?;
+        Some(ExnRef {
+            store: self.id,
+            root,
         })
     }
 

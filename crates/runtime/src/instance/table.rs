@@ -139,6 +139,18 @@ impl OwnTable {
         Some(())
     }
 
+    /// Visits all entries.
+    pub(crate) fn visit(&self, context: &Context, visit: &mut dyn FnMut(u64)) {
+        match &*self.entries.borrow() {
+            Entries::Inline { offset, len } => {
+                for at in 0..*len {
+                    visit(context.read(entry_offset(*offset, at)));
+                }
+            }
+            Entries::Heap(entries) => entries.iter().for_each(|entry| visit(*entry)),
+        }
+    }
+
     /// Copies encoded entries from an artifact to the start of the table.
     pub(crate) fn write_image(&self, context: &Context, bytes: &[u8]) {
         match &mut *self.entries.borrow_mut() {

@@ -5,12 +5,15 @@ use core::cell::Cell;
 use core::ops::Range;
 use core::ptr;
 use std::any::Any;
+use std::rc::Rc;
 
 use selvedge_artifact::traps::TrapCode;
 
 use super::context::VMRuntimeLimits;
 use crate::fault::details::TrapInfo;
 use crate::host::error::HostError;
+use crate::instance::exceptions::Exn;
+use crate::instance::store::Store;
 use crate::stack::Bounds;
 use crate::traphandlers::UnwindReason;
 
@@ -22,6 +25,8 @@ pub(crate) enum Outcome {
     Panic(Box<dyn Any + Send>),
     /// A libcall trapped.
     Trap(TrapCode, Option<Box<TrapInfo>>),
+    /// The guest threw, and nothing of it catches.
+    Exception(Rc<Exn>),
 }
 
 impl From<UnwindReason> for Outcome {
@@ -54,6 +59,8 @@ pub(crate) struct TrapRecord {
 #[derive(Debug)]
 pub(crate) struct Activation {
     outer: Cell<*const Activation>,
+    /// The store whose guest it is.
+    store: *const Store,
     /// The limits that generated code of this entry uses.
     pub(crate) limits: *const VMRuntimeLimits,
     /// Where the guest's stack is.
@@ -78,15 +85,23 @@ impl Activation {
         unsafe { &*self.bounds }
     }
 
+    /// The store whose guest it is.
+    pub(crate) fn store(&self) -> &Store {
+        // SAFETY: whoever made the record borrows the store for as long as the record lives.
+        unsafe { &*self.store }
+    }
+
     /// Makes a record that is not published yet. The record must not outlive the stack.
     #[inline]
     pub(crate) fn new(
+        store: &Store,
         limits: *const VMRuntimeLimits,
         bounds: &Bounds,
         memories: *const [Range<usize>],
     ) -> Self {
         Self {
             outer: Cell::new(ptr::null()),
+            store,
             limits,
             bounds,
             memories,

@@ -105,5 +105,7 @@ fn failed(store: &Store, outcome: Outcome) -> Error {
         Outcome::Host(HostError::Trap(code)) => store.fault(code, None, &[]),
         Outcome::Host(HostError::Terminate(details)) => Error::RuntimeTerminated(details),
         Outcome::Host(HostError::Error(error)) => super::enter::host_error(error),
+        Outcome::Host(HostError::Exception(exception)) => store.uncaught(*exception, &[]),
+        Outcome::Exception(exn) => store.uncaught(store.exception_of(&exn), &[]),
     }
 }

@@ -125,7 +125,7 @@ impl Entry {
         slots: &mut [ArraySlot],
     ) -> Result<(), Stopped> {
         let memories = store.memories.as_slice();
-        let activation = Activation::new(store.limits.as_ptr(), bounds, memories);
+        let activation = Activation::new(store, store.limits.as_ptr(), bounds, memories);
         store.running.set(bounds);
         store.depth.update(|depth| depth + 1);
         let left = activation.publish(|| {
@@ -210,15 +210,16 @@ fn stopped(store: &Store, activation: &Activation) -> Stopped {
     // The frame that `exit.fp` names is the trampoline's: it holds the guest's frame pointer, and the
     // return address above it is `exit.pc`.
     let fp = exit.fp;
-    let fault = |code, detail| {
+    let pcs = || {
         let start = Start {
             pc: exit.pc,
             fp: saved_fp(activation, fp),
             is_return: true,
             entry_sp: exit.entry_sp,
         };
-        store.fault(code, detail, &frames(store, activation, start))
+        frames(store, activation, start)
     };
+    let fault = |code, detail| store.fault(code, detail, &pcs());
     match outcome {
         Some(Outcome::Panic(payload)) => Stopped::Panic(payload),
         Some(Outcome::Trap(code, detail)) => Stopped::Error(fault(code, detail)),
@@ -227,6 +228,12 @@ fn stopped(store: &Store, activation: &Activation) -> Stopped {
             Stopped::Error(Error::RuntimeTerminated(details))
         }
         Some(Outcome::Host(HostError::Error(error))) => Stopped::Error(host_error(error)),
+        Some(Outcome::Host(HostError::Exception(exception))) => {
+            Stopped::Error(store.uncaught(*exception, &pcs()))
+        }
+        Some(Outcome::Exception(exn)) => {
+            Stopped::Error(store.uncaught(store.exception_of(&exn), &pcs()))
+        }
         None => Stopped::Error(Error::InvalidArgument(
             "the guest was left without a reason",
         )),
@@ -253,7 +260,7 @@ pub(crate) fn host_error(error: Box<dyn std::error::Error + Send + Sync>) -> Err
 }
 
 /// The guest's frame pointer that the trampoline's frame at `fp` saved.
-fn saved_fp(activation: &Activation, fp: usize) -> usize {
+pub(super) fn saved_fp(activation: &Activation, fp: usize) -> usize {
     if !activation.bounds().usable.contains(&fp) || !fp.is_multiple_of(8) {
         return 0;
     }

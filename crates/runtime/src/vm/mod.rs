@@ -17,6 +17,7 @@ pub(crate) mod memory;
 pub(crate) mod on_signal;
 pub(crate) mod ptr;
 pub(crate) mod store_ptr;
+pub(crate) mod unwind;
 pub(crate) mod views;
 
 pub(crate) use enter::host_error;
