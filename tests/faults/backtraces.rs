@@ -44,7 +44,7 @@ fn frames_have_names_from_the_name_section_and_from_exports() {
 }
 
 /// Where the instruction behind a marker (`drop` of a constant) stands in a binary.
-fn behind_marker(wasm: &[u8], marker: i32) -> u32 {
+pub(crate) fn behind_marker(wasm: &[u8], marker: i32) -> u32 {
     let mut pattern = vec![0x41];
     let mut rest = marker;
     loop {
@@ -293,4 +293,22 @@ fn a_backtrace_is_only_of_the_instance_that_trapped() {
     assert_eq!(backtrace.frames.len(), 1);
     assert_eq!(backtrace.frames[0].module.as_deref(), Some("inner"));
     returned(instance.run("ok", &[]));
+}
+
+#[test]
+fn an_export_that_tail_calls_the_host_has_a_backtrace() {
+    let mut sandbox = Sandbox::new();
+    let end =
+        |_: &Vmctx<'_>| -> Result<(), selvedge::TrapCode> { Err(selvedge::TrapCode::Unreachable) };
+    sandbox.linker.func("h", "f", end).unwrap();
+    let mut instance = sandbox.instance(
+        r#"(module (import "h" "f" (func $f)) (func (export "run") (return_call $f))
+            (func $middle (return_call $f)) (func (export "through") (call $middle)))"#,
+    );
+    // The frames of those that tail called are gone, and there may be none at all.
+    assert!(names(&fault(instance.run("run", &[])).backtrace).is_empty());
+    assert_eq!(
+        names(&fault(instance.run("through", &[])).backtrace),
+        ["through"]
+    );
 }

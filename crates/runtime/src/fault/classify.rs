@@ -21,8 +21,10 @@ pub(crate) enum Kind {
 /// Where a faulting address lies, as far as the running guest is concerned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
-    /// In the low guard of the guest's stack.
+    /// In the low guard of the guest's stack, but for its reserve.
     StackGuard,
+    /// In the reserve of the guest's stack, which is not accessible.
+    Reserve,
     /// In the reservation of a memory, its guard included.
     Memory,
     /// Elsewhere.
@@ -57,6 +59,9 @@ pub(crate) struct Facts {
 pub(crate) enum Decision {
     /// Not a guest's fault.
     Forward,
+    /// A signal handler of somebody else has met the end of the guest's stack: it is lent the reserve
+    /// and goes on.
+    Lend,
     /// The guest traps, for this reason.
     Trap(TrapCode),
 }
@@ -68,13 +73,24 @@ const SIGNAL_FRAME_ROOM: isize = 16 << 10;
 
 /// Decides.
 pub(crate) fn classify(facts: &Facts) -> Decision {
-    if !(facts.raised && facts.running && facts.in_code && facts.on_guest_stack) {
+    if !(facts.raised && facts.running && facts.on_guest_stack) {
         return Decision::Forward;
+    }
+    if !facts.in_code {
+        // No code of ours but the guest's runs on a guest's stack (I-2).
+        return match (facts.kind, facts.place) {
+            (Kind::Access, Place::Reserve) => Decision::Lend,
+            // Another signal found no room for its frame below that handler.
+            (Kind::Access, Place::Unknown) if facts.stack_left < SIGNAL_FRAME_ROOM => {
+                Decision::Lend
+            }
+            _ => Decision::Forward,
+        };
     }
     let trap = Decision::Trap;
     match (facts.kind, facts.place, facts.table) {
         // Any instruction may touch the guard first: a push, a call, a spill. No table entry is needed.
-        (Kind::Access, Place::StackGuard, _) => trap(TrapCode::StackOverflow),
+        (Kind::Access, Place::StackGuard | Place::Reserve, _) => trap(TrapCode::StackOverflow),
         (Kind::Access, Place::Memory, Some(code @ TrapCode::HeapOutOfBounds)) => trap(code),
         (Kind::Access, Place::Unknown, _) if facts.stack_left < SIGNAL_FRAME_ROOM => {
             trap(TrapCode::StackOverflow)
@@ -213,6 +229,40 @@ mod tests {
                 assert_eq!(classify(&outside), Decision::Forward, "{name}, {outside:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_foreign_handler_at_the_end_of_the_stack_is_lent_the_reserve_and_nothing_else() {
+        let facts = Facts {
+            in_code: false,
+            place: Place::Reserve,
+            ..GUEST
+        };
+        assert_eq!(classify(&facts), Decision::Lend);
+        for place in [
+            Place::StackGuard,
+            Place::Memory,
+            Place::Elsewhere,
+            Place::Unknown,
+        ] {
+            assert_eq!(classify(&Facts { place, ..facts }), Decision::Forward);
+        }
+        let second_signal = Facts {
+            place: Place::Unknown,
+            stack_left: 2_000,
+            ..facts
+        };
+        assert_eq!(classify(&second_signal), Decision::Lend);
+        let elsewhere = Facts {
+            on_guest_stack: false,
+            ..facts
+        };
+        assert_eq!(classify(&elsewhere), Decision::Forward);
+        let guest = Facts {
+            in_code: true,
+            ..facts
+        };
+        assert_eq!(classify(&guest), Decision::Trap(TrapCode::StackOverflow));
     }
 
     #[test]

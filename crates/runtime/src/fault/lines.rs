@@ -98,7 +98,7 @@ mod tests {
     fn nonsense_names_no_line() {
         assert!(Lines::read(|_| &[]).is_none_or(|lines| lines.find(0).is_empty()));
         let noise: Vec<u8> = (0..4096_u32)
-            .map(|i| ((i * 2_654_435) >> 7) as u8)
+            .map(|i| (i.wrapping_mul(2_654_435) >> 7) as u8)
             .collect();
         assert!(Lines::read(|_| &noise).is_none_or(|lines| lines.find(17).is_empty()));
     }

@@ -1,9 +1,9 @@
 //! Room R3: the stacks that guests run on.
 //!
 //! ```text
-//!  low                                                                            high
-//!  | guard, >= 64 KiB | usable: limit() .. top(), grows down      | guard, >= 64 KiB |
-//!  | no access        | read and write, paid for when touched     | no access        |
+//!  low                                                                                   high
+//!  | guard, >= 64 KiB | reserve, 32 KiB | usable: limit() .. top(), grows down | guard, >= 64 KiB |
+//!  | no access        | no access       | read and write, when touched         | no access        |
 //! ```
 //!
 //! Guest code has no stack checks. Every frame larger than the low guard touches each guard's
@@ -11,6 +11,10 @@
 //! a trap (I-10). The high guard stops what runs upwards, and both keep a stack away from whatever
 //! the kernel maps next to it. No frame of the host ever stands here, so a stack may be reused or
 //! unmapped with whatever guest frames are still on it.
+//!
+//! The reserve is part of the low guard as far as guests are concerned. It is there for signal handlers
+//! of others that do without `SA_ONSTACK` and so run on the guest's stack (D-14): one that meets the
+//! guest's last bytes is lent the reserve until the stack is released.
 //!
 //! What an earlier guest left in a stack stays there. A guest cannot read it: compiled code reads
 //! only what it has written.
@@ -24,6 +28,7 @@ pub(crate) mod size;
 
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::mmap::Reservation;
 use crate::sys::page::PageLen;
@@ -31,6 +36,10 @@ use crate::sys::page::PageLen;
 /// Bytes of the guards of stacks from the cache: the default of `Tunables::stack_guard_len`,
 /// which no compiled module may exceed.
 pub(crate) const GUARD_LEN: usize = 64 << 10;
+
+/// Bytes that a signal handler on a guest's stack is lent: the kernel's frame has found room already, so
+/// this is for the handler's own frames.
+const RESERVE_LEN: usize = 32 << 10;
 
 /// Bytes below the top that keep their memory when a stack is trimmed.
 const KEPT_LEN: usize = 256 << 10;
@@ -42,6 +51,11 @@ pub(crate) struct Bounds {
     pub(crate) usable: Range<usize>,
     /// The guard below them: a fault in here is an overflow.
     pub(crate) guard: Range<usize>,
+    /// The part of the guard that signal handlers may be lent; the rest is as long as any guard.
+    pub(crate) reserve: Range<usize>,
+    /// Whether the reserve is accessible. Set by the signal handler of the
+    /// thread that has the stack.
+    pub(crate) lent: AtomicBool,
 }
 
 /// A guest stack. Dropping it unmaps it.
@@ -58,21 +72,26 @@ impl Stack {
         let layout = || {
             let usable_len = PageLen::round_up(usable_len.max(1))?.get();
             let guard_len = PageLen::round_up(guard_len.max(1))?.get();
-            let len = guard_len.checked_mul(2)?.checked_add(usable_len)?;
-            Some((guard_len, usable_len, len))
+            let low_guard_len = guard_len.checked_add(RESERVE_LEN)?;
+            let len = low_guard_len
+                .checked_add(usable_len)?
+                .checked_add(guard_len)?;
+            Some((low_guard_len, usable_len, len))
         };
-        let (guard_len, usable_len, len) = layout().ok_or_else(|| {
+        let (low_guard_len, usable_len, len) = layout().ok_or_else(|| {
             let message = format!(
                 "a stack of {usable_len} bytes and a guard of {guard_len} exceed the address space"
             );
             io::Error::new(io::ErrorKind::InvalidInput, message)
         })?;
         let memory = Reservation::reserve(len)?;
-        memory.protect_read_write(guard_len, usable_len)?;
-        let (start, limit) = (memory.addr(), memory.addr() + guard_len);
+        memory.protect_read_write(low_guard_len, usable_len)?;
+        let (start, limit) = (memory.addr(), memory.addr() + low_guard_len);
         let bounds = Bounds {
             usable: limit..limit + usable_len,
             guard: start..limit,
+            reserve: limit - RESERVE_LEN..limit,
+            lent: AtomicBool::new(false),
         };
         Ok(Self { memory, bounds })
     }
@@ -100,6 +119,16 @@ impl Stack {
     #[inline]
     pub(crate) fn usable_len(&self) -> usize {
         self.bounds.usable.len()
+    }
+
+    /// Takes the reserve back from a signal handler that it was lent to.
+    #[cold]
+    fn close_reserve(&self) -> io::Result<()> {
+        let offset = self.bounds.guard.len() - RESERVE_LEN;
+        self.memory.decommit(offset, RESERVE_LEN)?;
+        self.memory.protect_none(offset, RESERVE_LEN)?;
+        self.bounds.lent.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Gives back the memory of all but the highest 256 KiB. What was on the stack is lost.

@@ -31,7 +31,7 @@ fn usable_bytes_lie_between_limit_and_top_and_guards_around_them() {
     assert_eq!(stack.top() - stack.limit(), 1 << 20);
     assert_eq!(
         stack.bounds().guard,
-        stack.limit() - (64 << 10)..stack.limit()
+        stack.limit() - (64 << 10) - RESERVE_LEN..stack.limit()
     );
     assert_eq!(stack.top() % page_len(), 0);
     let mapped_end = stack.memory.addr() + stack.memory.len();
@@ -59,11 +59,11 @@ fn usable_bytes_lie_between_limit_and_top_and_guards_around_them() {
 fn lengths_are_rounded_up_to_pages() {
     let stack = Stack::new(page_len() + 1, 1).unwrap();
     assert_eq!(stack.usable_len(), 2 * page_len());
-    assert_eq!(stack.bounds().guard.len(), page_len());
+    assert_eq!(stack.bounds().guard.len(), page_len() + RESERVE_LEN);
     let stack = Stack::new(0, 0).unwrap();
     assert_eq!(
         (stack.usable_len(), stack.bounds().guard.len()),
-        (page_len(), page_len())
+        (page_len(), page_len() + RESERVE_LEN)
     );
 }
 

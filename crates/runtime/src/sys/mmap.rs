@@ -15,6 +15,7 @@
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::{self, NonNull};
 
@@ -229,6 +230,17 @@ impl Reservation {
         }
         Ok((len != 0).then(|| self.base.as_ptr().wrapping_add(offset).cast()))
     }
+}
+
+/// Makes a range of whole pages accessible from within a signal handler; whether that went well.
+///
+/// # Safety
+///
+/// - The range is of a reservation that lives, and no code relies on faulting there.
+pub(crate) unsafe fn open_in_handler(range: &Range<usize>) -> bool {
+    let start = ptr::with_exposed_provenance_mut(range.start);
+    // SAFETY: the caller's promise; the call is a bare system call, which takes no lock in the process.
+    unsafe { libc::mprotect(start, range.len(), libc::PROT_READ | libc::PROT_WRITE) == 0 }
 }
 
 impl Drop for Reservation {

@@ -3,6 +3,8 @@
 //! Runs on the alternate signal stack. No allocation, no lock, no formatting (I-7).
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
+use core::sync::atomic::Ordering;
+
 use selvedge_artifact::pcmap::TrapTable;
 
 use super::activation::{Activation, TrapRecord};
@@ -11,6 +13,7 @@ use crate::arch::{self, regs::Regs};
 use crate::code::registry;
 use crate::error::Error;
 use crate::fault::classify::{Decision, Facts, Kind, Place, classify};
+use crate::sys::mmap;
 use crate::sys::signal::{self, Action, SignalInfo};
 
 /// Installs the handler, once a process.
@@ -61,6 +64,7 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
     };
     match classify(&facts) {
         Decision::Forward => Action::Forward,
+        Decision::Lend => lend_reserve(activation),
         Decision::Trap(code) => {
             let record = TrapRecord {
                 code,
@@ -82,6 +86,18 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
     }
 }
 
+/// Gives a signal handler that runs on the guest's stack some room below its end.
+fn lend_reserve(activation: &Activation) -> Action {
+    let bounds = activation.bounds();
+    // SAFETY: the reserve is of the stack that the activation holds, and the guest, whose overflow is to
+    // fault, waits for the handler; what it may use of it afterwards ends above a whole guard (I-10).
+    if bounds.lent.load(Ordering::Relaxed) || !unsafe { mmap::open_in_handler(&bounds.reserve) } {
+        return Action::Forward;
+    }
+    bounds.lent.store(true, Ordering::Relaxed);
+    Action::Resume
+}
+
 /// Where the faulting address lies.
 fn place(info: &SignalInfo, activation: &Activation) -> Place {
     // The kernel gives no usable address with this code (non-canonical access, undeliverable signal).
@@ -89,7 +105,11 @@ fn place(info: &SignalInfo, activation: &Activation) -> Place {
     let Some(addr) = info.fault_addr.filter(|_| info.code != SI_KERNEL) else {
         return Place::Unknown;
     };
-    if activation.bounds().guard.contains(&addr) {
+    let bounds = activation.bounds();
+    if bounds.reserve.contains(&addr) {
+        return Place::Reserve;
+    }
+    if bounds.guard.contains(&addr) {
         return Place::StackGuard;
     }
     // SAFETY: the list belongs to the store whose guest this thread is running; it does not change

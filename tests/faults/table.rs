@@ -1,0 +1,65 @@
+//! Every test that `traps.md` names is there.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+/// Names of all functions below a folder that are tests.
+fn tests(folder: &Path, found: &mut HashSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name != "target") {
+                tests(&path, found);
+            }
+            continue;
+        }
+        if path.extension().is_none_or(|ending| ending != "rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let mut is_test = false;
+        for line in text.lines().map(str::trim) {
+            if line == "#[test]" {
+                is_test = true;
+            } else if let Some(rest) = line.strip_prefix("fn ") {
+                if is_test {
+                    found.extend(rest.split('(').next().map(str::to_owned));
+                }
+                is_test = false;
+            }
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_table_names_is_there() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut known = HashSet::new();
+    for folder in [".", "../crates"] {
+        tests(&here.join(folder), &mut known);
+    }
+    assert!(known.contains("every_test_that_the_table_names_is_there"));
+    let table = fs::read_to_string(here.join("faults/traps.md")).unwrap();
+    // A name in code with that many underscores is a test's.
+    let named: Vec<&str> = table
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.matches('_').count() >= 3 && !word.contains(['/', '.', ':', ' ']))
+        .collect();
+    assert!(named.len() > 40, "{}", named.len());
+    for name in &named {
+        assert!(
+            known.contains(*name),
+            "traps.md names {name}, which is no test"
+        );
+    }
+    for number in (1..=14).chain([16, 18, 27]) {
+        let prefix = format!("x_{number:02}_");
+        assert!(
+            named.iter().any(|name| name.starts_with(&prefix)),
+            "{prefix}"
+        );
+    }
+}
