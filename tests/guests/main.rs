@@ -5,7 +5,9 @@
 
 mod c;
 mod cpp;
+mod exceptions;
 mod lines;
 mod program;
 mod rust;
+mod simd;
 mod together;
