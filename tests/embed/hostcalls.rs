@@ -214,6 +214,8 @@ fn a_host_function_ends_the_guest_and_hands_out_a_value() {
             Some(&ExitCode(0)),
             "the innermost one ended it"
         );
+        assert!(instance.is_terminated());
+        instance.reset().unwrap();
     }
     assert_usable(&mut instance);
 }
@@ -242,6 +244,8 @@ fn a_panic_of_a_host_function_goes_on_in_the_caller() {
         let run = AssertUnwindSafe(|| instance.run("run", &[Val::I32(3)]));
         let payload = catch_unwind(run).unwrap_err();
         assert_eq!(payload.downcast_ref(), Some(&"three is too many"));
+        assert!(instance.is_terminated());
+        instance.reset().unwrap();
         assert_eq!(returned_i32(instance.run("run", &[Val::I32(2)])), 2);
         assert_usable(&mut instance);
     }
@@ -269,6 +273,7 @@ fn a_panic_carries_its_payload_through_all_levels_and_drops_what_hosts_hold() {
     let payload = catch_unwind(run).unwrap_err();
     assert_eq!(payload.downcast_ref(), Some(&Payload(vec![1, 2, 3])));
     assert_eq!(DROPPED.load(Ordering::Relaxed), 51);
+    instance.reset().unwrap();
     assert_usable(&mut instance);
 }
 
@@ -319,6 +324,7 @@ fn panics_and_errors_of_functions_with_arguments_beyond_registers_are_carried_to
     let payload =
         catch_unwind(AssertUnwindSafe(|| instance.run("run", &[Val::I32(0)]))).unwrap_err();
     assert_eq!(payload.downcast_ref(), Some(&"zero"));
+    instance.reset().unwrap();
     assert_eq!(
         fault(instance.run("run", &[Val::I32(1)])).code,
         TrapCode::NullReference
@@ -432,6 +438,9 @@ fn a_panic_of_an_inner_instances_host_function_passes_through_the_outer_one() {
         let mut other = other
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if other.is_terminated() {
+            other.reset().unwrap();
+        }
         match n {
             0 => returned_i32(other.run("add", &[Val::I32(1), Val::I32(2)])),
             _ => returned_i32(other.run("run", &[Val::I32(0)])),
@@ -441,6 +450,8 @@ fn a_panic_of_an_inner_instances_host_function_passes_through_the_outer_one() {
         let run = AssertUnwindSafe(|| instance.run("run", &[Val::I32(1)]));
         let payload = catch_unwind(run).unwrap_err();
         assert_eq!(payload.downcast_ref(), Some(&"innermost"));
+        // The panic ended both guests.
+        instance.reset().unwrap();
         assert_eq!(returned_i32(instance.run("run", &[Val::I32(0)])), 3);
         fault(instance.run("trap", &[]));
     }

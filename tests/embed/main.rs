@@ -12,4 +12,6 @@ mod linking;
 mod memory;
 mod region;
 mod signatures;
+mod states;
+mod suspend;
 mod threads;

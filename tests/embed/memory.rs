@@ -176,7 +176,7 @@ fn two_writers_end_the_guest_if_the_host_function_passes_the_refusal_on() {
     let error = instance.run("run", &[]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the guest was terminated: a host function borrowed the guest's memory twice"
+        "the guest was terminated: a host function called heap_mut while that was borrowed"
     );
     assert!(instance.heap_mut().is_ok());
 }

@@ -53,6 +53,7 @@ fn what_a_host_function_raises_is_what_it_could_have_returned() {
         assert_eq!(trapped.backtrace.frames.len(), 1);
         let payload = catch_unwind(AssertUnwindSafe(|| guest.run("call", &[Val::I32(2)])));
         assert_eq!(payload.unwrap_err().downcast_ref(), Some(&17_u8));
+        guest.reset().unwrap();
         guest.run("call", &[Val::I32(3)]).unwrap();
     }
 }

@@ -13,13 +13,13 @@ use crate::host::tag::UncaughtException;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The guest trapped. Its instance can be used again; its memory is as the guest left it.
+    /// The guest trapped. Its instance can be run again; its memory is as the guest left it.
     #[error("{0}")]
     RuntimeFault(Box<FaultDetails>),
-    /// The guest threw an exception and nothing caught it. Its instance can be used again.
+    /// The guest threw an exception and nothing caught it. Its instance can be run again.
     #[error("{0}")]
     UncaughtException(Box<UncaughtException>),
-    /// A host function ended the guest.
+    /// A host function ended the guest. Its instance must be reset before it runs again.
     #[error("the guest was terminated: {0}")]
     RuntimeTerminated(TerminationDetails),
     /// A host function failed with an error of its own.
@@ -121,6 +121,36 @@ pub enum Error {
     /// The module has a start function that has not run.
     #[error("the module has a start function that has not run yet; call run_start first")]
     InstanceNeedsStart,
+    /// The start function suspended the guest. It can be resumed.
+    #[error("the start function suspended the guest; resume the instance to finish it")]
+    StartYielded,
+    /// The guest was suspended in a call that can't say so by its result. It can be resumed with
+    /// [`Instance::resume`](crate::Instance::resume); what it handed out is kept for
+    /// [`Instance::take_yielded`](crate::Instance::take_yielded).
+    #[error("the guest was suspended; resume the instance for its result")]
+    InstanceYielded,
+    /// A run did not return values: it was suspended.
+    #[error("the guest did not return; it was suspended")]
+    InstanceNotReturned,
+    /// A run was not suspended: it returned.
+    #[error("the guest was not suspended; it returned")]
+    InstanceNotYielded,
+    /// A suspended guest was resumed with a value of another type than it expects.
+    #[error(
+        "the guest expects to be resumed with a value of type {expected}; this one is of another type"
+    )]
+    ResumeType {
+        /// The type that it expects.
+        expected: &'static str,
+    },
+    /// A host function can't suspend its guest where it tried to.
+    #[error("the guest can't be suspended here: {0}")]
+    YieldRefused(&'static str),
+    /// The instance has frames of a suspended host function on another thread.
+    #[error(
+        "the instance was suspended in the middle of a host function on another thread; resume or reset it there"
+    )]
+    OtherThread,
     /// The instance has already run its start function.
     #[error("the start function has run already; it runs once")]
     StartAlreadyRun,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use selvedge_artifact::types::{FuncType, HeapType, RefType, ValType};
 
 use crate::error::Error;
+use crate::host::suspend::YieldedVal;
 use crate::vm::context::ArraySlot;
 use crate::vm::ptr::FuncRefPtr;
 
@@ -207,23 +208,84 @@ impl From<FuncRefPtr> for FuncRefAddr {
 pub enum RunResult {
     /// The function returned these values.
     Returned(UntypedRetVal),
+    /// A host function suspended the guest and handed out a value or nothing.
+    Yielded(YieldedVal),
 }
 
 impl RunResult {
-    /// The values that the function returned, if it did.
-    pub fn returned(self) -> Option<UntypedRetVal> {
-        let Self::Returned(values) = self;
-        Some(values)
+    /// The values that the function returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InstanceNotReturned`] if it was suspended.
+    pub fn returned(self) -> Result<UntypedRetVal, Error> {
+        match self {
+            Self::Returned(values) => Ok(values),
+            Self::Yielded(_) => Err(Error::InstanceNotReturned),
+        }
+    }
+
+    /// The values that the function returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunResult::returned`].
+    pub fn returned_ref(&self) -> Result<&UntypedRetVal, Error> {
+        match self {
+            Self::Returned(values) => Ok(values),
+            Self::Yielded(_) => Err(Error::InstanceNotReturned),
+        }
     }
 
     /// The values that the function returned.
     ///
     /// # Panics
     ///
-    /// If the run ended otherwise, as the name says; [`RunResult::returned`] does not.
+    /// If it was suspended, as the name says; [`RunResult::returned`] does not.
     pub fn unwrap_returned(self) -> UntypedRetVal {
-        let Self::Returned(values) = self;
-        values
+        match self {
+            Self::Returned(values) => values,
+            Self::Yielded(_) => panic!("{}", Error::InstanceNotReturned),
+        }
+    }
+
+    /// What the guest handed out when it was suspended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InstanceNotYielded`] if it returned.
+    pub fn yielded(self) -> Result<YieldedVal, Error> {
+        match self {
+            Self::Yielded(val) => Ok(val),
+            Self::Returned(_) => Err(Error::InstanceNotYielded),
+        }
+    }
+
+    /// What the guest handed out when it was suspended.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunResult::yielded`].
+    pub fn yielded_ref(&self) -> Result<&YieldedVal, Error> {
+        match self {
+            Self::Yielded(val) => Ok(val),
+            Self::Returned(_) => Err(Error::InstanceNotYielded),
+        }
+    }
+
+    /// Whether the function returned.
+    pub fn is_returned(&self) -> bool {
+        matches!(self, Self::Returned(_))
+    }
+
+    /// Whether the guest was suspended.
+    pub fn is_yielded(&self) -> bool {
+        matches!(self, Self::Yielded(_))
+    }
+
+    /// Whether the guest was suspended and handed out a value of this type.
+    pub fn has_yielded<A: Any>(&self) -> bool {
+        matches!(self, Self::Yielded(val) if val.is::<A>())
     }
 }
 

@@ -58,8 +58,8 @@ pub use selvedge_runtime::{
 
 // Linking: host functions and other modules' exports under names.
 pub use selvedge_runtime::{
-    HeapRef, HeapRefMut, HostError, HostReturn, IntoHostFunc, Linker, Program, TerminationDetails,
-    Vmctx, WasmParams, WasmResults, WasmTy,
+    Flow, HeapRef, HeapRefMut, HostError, HostReturn, IntoHostFunc, Linker, PanicPayload, Program,
+    TerminationDetails, Vmctx, WasmParams, WasmResults, WasmTy, Yield,
 };
 
 // Regions: address space for instances.
@@ -68,7 +68,7 @@ pub use selvedge_runtime::{Limits, Region};
 // Instances and what they are called with.
 pub use selvedge_runtime::{
     ExnRef, ExternRef, Func, Instance, InstanceBuilder, InstanceHandle, Member, RunResult,
-    TypedFunc, UntypedRetVal, Val,
+    TypedFunc, UntypedRetVal, Val, YieldedVal,
 };
 
 // Errors and faults.

@@ -105,8 +105,8 @@ impl Guest for SelvedgeGuest {
         let args: Vec<Val> = args.iter().map(|&value| to_val(value)).collect();
         match self.instance.run(func, &args) {
             Ok(run) => match run.returned() {
-                Some(values) => Outcome::Returned(values.values().iter().map(of_val).collect()),
-                None => Outcome::Refused("the run did not end".to_owned()),
+                Ok(values) => Outcome::Returned(values.values().iter().map(of_val).collect()),
+                Err(_) => Outcome::Refused("the run did not end".to_owned()),
             },
             Err(error) => outcome(error),
         }

@@ -153,7 +153,7 @@ fn call(
     else {
         return Ok(String::new());
     };
-    let results = instance.run(export, args)?.returned().unwrap_or_default();
+    let results = instance.run(export, args)?.returned()?;
     let lines = results
         .values()
         .iter()

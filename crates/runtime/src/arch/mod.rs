@@ -1,7 +1,7 @@
 //! Room R1: the processor. Chooses the architecture and lists what each must give.
 //!
 //! An architecture gives `enter` (host to guest), `leave` (where a trap or a termination continues
-//! on the host's stack), `guest_to_host` (the one trampoline through which a guest calls the host)
+//! on the host's stack), `resume` (a parked guest goes on), `guest_to_host` (the one trampoline through which a guest calls the host)
 //! and `regs` (registers of an interrupted thread). Nothing else in the crate knows registers.
 #![allow(unsafe_code, reason = "room R1, SAFETY.md")]
 
@@ -10,7 +10,9 @@ pub(crate) mod regs;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{cpu_has, enter, leave, stack_pointer, way_to_host};
+pub(crate) use x86_64::{
+    Control, ParkedRegs, cpu_has, enter, leave, resume, stack_pointer, way_to_host,
+};
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!(

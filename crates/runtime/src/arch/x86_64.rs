@@ -26,6 +26,35 @@ use selvedge_artifact::vmoffsets::VMOffsets;
 use crate::vm::context::{ArraySlot, VMFuncRef, VMRuntimeLimits};
 use crate::vm::unwind::Resume;
 
+/// The registers that a call preserves, as the frames of a guest that was left through
+/// [`guest_to_host`] had them. rbp is not among them: it is `last_wasm_exit_fp`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct ParkedRegs {
+    rbx: u64,
+    r12: u64,
+    r13: u64,
+    r14: u64,
+    r15: u64,
+}
+
+impl ParkedRegs {
+    /// Sets the pinned register, in which guests that count fuel have the count.
+    pub(crate) fn set_pinned(&mut self, value: u64) {
+        self.r15 = value;
+    }
+}
+
+/// What the assembly here shares with the runtime for one guest: the limits that generated code knows,
+/// and behind them what it does not.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Control {
+    /// Always first: a pointer to it is a pointer to the whole.
+    pub(crate) limits: VMRuntimeLimits,
+    pub(crate) parked: ParkedRegs,
+}
+
 const LIMITS: i32 = VMOffsets::header(vm_context_header::OFFSETS.limits);
 const INSTANCE: i32 = VMOffsets::header(vm_context_header::OFFSETS.instance);
 
@@ -169,6 +198,12 @@ macro_rules! guest_to_host {
                 "mov rax, [rax + {resume_values}]",
                 "jmp r11",
                 "3:",
+                // The guest may go on later: see `resume`.
+                "mov [r10 + {rbx}], rbx",
+                "mov [r10 + {r12}], r12",
+                "mov [r10 + {r13}], r13",
+                "mov [r10 + {r14}], r14",
+                "mov [r10 + {r15}], r15",
                 "mov rbx, r10",
                 "mov eax, 1",
                 "jmp {leave}",
@@ -178,6 +213,11 @@ macro_rules! guest_to_host {
                 resume_fp = const offset_of!(Resume, fp),
                 resume_values = const offset_of!(Resume, values),
                 resume_exn = const offset_of!(Resume, exn),
+                rbx = const offset_of!(Control, parked.rbx),
+                r12 = const offset_of!(Control, parked.r12),
+                r13 = const offset_of!(Control, parked.r13),
+                r14 = const offset_of!(Control, parked.r14),
+                r15 = const offset_of!(Control, parked.r15),
                 limits = const LIMITS,
                 instance = const INSTANCE,
                 exit_fp = const offset_of!(VMRuntimeLimits, last_wasm_exit_fp),
@@ -204,6 +244,89 @@ guest_to_host! {
     out: ["mov [r10 + {fuel}], r15"],
     back: ["mov r15, [r10 + {fuel}]"],
     fuel = const offset_of!(VMRuntimeLimits, fuel_consumed),
+}
+
+/// Lets a parked guest go on: enters the frames of a guest that was left by a request on its way back from
+/// [`guest_to_host`], as if the host function had returned `result` just now. Returns as [`enter`] does,
+/// from the frame that it makes itself: what `enter` left on the host's stack of then is gone.
+///
+/// ```text
+///  host stack                         guest stack, as it was left
+///  | frames of the embedder |         | frames of guest    |
+///  | return address         |         | return address     |
+///  | rbp                    |         | rbp                | <- last_wasm_exit_fp: rsp from here on
+///  | rbx r12 r13 r14 r15    |         +--------------------+
+///  | outer host_sp          | <- host_sp
+/// ```
+///
+/// The result is put where both conventions have it, rax and xmm0; results by array are in their slots on the
+/// guest's stack already. A request that is there is obeyed first.
+///
+/// # Safety
+///
+/// - `control` is of a guest that was left with 1 through [`guest_to_host`], on a stack that nothing has run on
+///   since, and with the limits' exit as it was then.
+/// - An `Activation` for that stack is published on this thread.
+/// - `result` is a value of the host function's result type, or the type has no result in a register.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn resume(control: *const Control, result: u64) -> u64 {
+    // In: rdi control, rsi result.
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "push qword ptr [rdi + {host_sp}]",
+        "mov [rdi + {host_sp}], rsp",
+        "cmp qword ptr [rdi + {request}], 0",
+        "jne 2f",
+        "mov rax, rsi",
+        "movq xmm0, rsi",
+        "mov rbx, [rdi + {rbx}]",
+        "mov r12, [rdi + {r12}]",
+        "mov r13, [rdi + {r13}]",
+        "mov r14, [rdi + {r14}]",
+        "mov r15, [rdi + {r15}]",
+        "mov rsp, [rdi + {exit_fp}]",
+        "pop rbp",
+        "ret",
+        "2:",
+        "sub rsp, 16",
+        "mov [rsp], rdi",
+        "call {on_request}",
+        "mov r10, [rsp]",
+        "test rax, rax",
+        "jz 3f",
+        "mov r15, [r10 + {r15}]",
+        "mov rbp, [rax + {resume_fp}]",
+        "mov rsp, [rax + {resume_sp}]",
+        "mov rdx, [rax + {resume_exn}]",
+        "mov r11, [rax + {resume_pc}]",
+        "mov rax, [rax + {resume_values}]",
+        "jmp r11",
+        "3:",
+        "mov rbx, r10",
+        "mov eax, 1",
+        "jmp {leave}",
+        on_request = sym crate::vm::unwind::on_request,
+        resume_pc = const offset_of!(Resume, pc),
+        resume_sp = const offset_of!(Resume, sp),
+        resume_fp = const offset_of!(Resume, fp),
+        resume_values = const offset_of!(Resume, values),
+        resume_exn = const offset_of!(Resume, exn),
+        host_sp = const offset_of!(VMRuntimeLimits, host_sp),
+        exit_fp = const offset_of!(VMRuntimeLimits, last_wasm_exit_fp),
+        request = const offset_of!(VMRuntimeLimits, request),
+        rbx = const offset_of!(Control, parked.rbx),
+        r12 = const offset_of!(Control, parked.r12),
+        r13 = const offset_of!(Control, parked.r13),
+        r14 = const offset_of!(Control, parked.r14),
+        r15 = const offset_of!(Control, parked.r15),
+        leave = sym leave,
+    )
 }
 
 /// The address of the way from the guest to the host, for guests that count fuel or don't.

@@ -6,6 +6,7 @@ use std::fmt;
 use selvedge_artifact::types::{FuncType, ValType};
 
 use crate::host::error::HostError;
+use crate::host::suspend::Flow;
 use crate::host::vmctx::Vmctx;
 use crate::value::Val;
 use crate::vm::context::ArraySlot;
@@ -125,24 +126,44 @@ impl<T: WasmTy> WasmParams for T {
     }
 }
 
-/// What a host function may return: [`WasmResults`], or a `Result` of them.
+/// What a host function may return: [`WasmResults`], a [`Flow`] of them, or a `Result` of either.
 pub trait HostReturn {
     /// The results when it succeeds.
     type Results: WasmResults;
-    /// The results, or why there are none.
-    fn into_result(self) -> Result<Self::Results, HostError>;
+    /// How the host function ends.
+    ///
+    /// # Errors
+    ///
+    /// Why there are no results.
+    fn into_flow(self) -> Result<Flow<Self::Results>, HostError>;
 }
 
 impl<T: WasmResults> HostReturn for T {
     type Results = T;
-    fn into_result(self) -> Result<T, HostError> {
+    #[inline(always)]
+    fn into_flow(self) -> Result<Flow<T>, HostError> {
+        Ok(Flow::Return(self))
+    }
+}
+
+impl<T: WasmResults> HostReturn for Flow<T> {
+    type Results = T;
+    fn into_flow(self) -> Result<Self, HostError> {
         Ok(self)
     }
 }
 
 impl<T: WasmResults, E: Into<HostError>> HostReturn for Result<T, E> {
     type Results = T;
-    fn into_result(self) -> Result<T, HostError> {
+    #[inline(always)]
+    fn into_flow(self) -> Result<Flow<T>, HostError> {
+        self.map(Flow::Return).map_err(Into::into)
+    }
+}
+
+impl<T: WasmResults, E: Into<HostError>> HostReturn for Result<Flow<T>, E> {
+    type Results = T;
+    fn into_flow(self) -> Result<Flow<T>, HostError> {
         self.map_err(Into::into)
     }
 }
@@ -153,6 +174,8 @@ pub trait IntoHostFunc<Params, Return>: Send + Sync + 'static {
     fn func_type() -> FuncType;
     #[doc(hidden)]
     fn into_host_func(self) -> HostFunc;
+    #[doc(hidden)]
+    fn into_suspending_func(self) -> HostFunc;
 }
 
 /// Calls a macro for every count of parameters, with names for their types and values.
@@ -242,7 +265,11 @@ macro_rules! into_host_func {
             }
             fn into_host_func(self) -> HostFunc {
                 let ty = <Self as IntoHostFunc<($($ty,)*), Ret>>::func_type();
-                host_entry::typed!(self, Fun, Ret, ty, $($ty $var $n),*)
+                host_entry::typed!(run, self, Fun, Ret, ty, $($ty $var $n),*)
+            }
+            fn into_suspending_func(self) -> HostFunc {
+                let ty = <Self as IntoHostFunc<($($ty,)*), Ret>>::func_type();
+                host_entry::typed!(run_on_fiber, self, Fun, Ret, ty, $($ty $var $n),*)
             }
         }
     };
@@ -265,6 +292,7 @@ impl HostFunc {
     /// A host function whose type is known only at run time.
     pub(crate) fn untyped(
         ty: FuncType,
+        suspending: bool,
         body: impl Fn(&Vmctx<'_>, &[Val], &mut [Val]) -> Result<(), HostError> + Send + Sync + 'static,
     ) -> Self {
         let body_ty = ty.clone();
@@ -278,7 +306,7 @@ impl HostFunc {
             body(vmctx, &params, &mut results)?;
             vmctx.vals_to_slots(&results, &body_ty.results, slots)
         };
-        host_entry::by_array(ty, by_slots)
+        host_entry::by_array(ty, suspending, by_slots)
     }
 }
 

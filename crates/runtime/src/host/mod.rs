@@ -3,5 +3,6 @@
 pub(crate) mod error;
 pub(crate) mod func;
 pub(crate) mod linker;
+pub(crate) mod suspend;
 pub(crate) mod tag;
 pub(crate) mod vmctx;

@@ -15,16 +15,29 @@ use crate::instance::record::Record;
 use crate::instance::store::Store;
 use crate::value::{ExnRef, References, Val, check_types};
 use crate::vm::context::ArraySlot;
+use crate::vm::fiber::Yielder;
 use crate::vm::memory::{Borrow, BorrowMut};
 
 /// The calling guest, for the time of one hostcall.
 pub struct Vmctx<'a> {
     caller: &'a Record,
+    /// What the host function is suspended with, if it runs on a fiber.
+    yielder: Option<&'a Yielder>,
 }
 
 impl<'a> Vmctx<'a> {
     pub(crate) fn new(caller: &'a Record) -> Self {
-        Self { caller }
+        let yielder = None;
+        Self { caller, yielder }
+    }
+
+    pub(crate) fn on_fiber(caller: &'a Record, yielder: &'a Yielder) -> Self {
+        let yielder = Some(yielder);
+        Self { caller, yielder }
+    }
+
+    pub(crate) fn yielder(&self) -> Option<&'a Yielder> {
+        self.yielder
     }
 
     /// The bytes of the caller's memory 0.
@@ -34,7 +47,7 @@ impl<'a> Vmctx<'a> {
     /// If the module has no memory, or if it is borrowed mutably already.
     pub fn heap(&self) -> Result<HeapRef<'_>, HostError> {
         let memory = self.caller.memory(MEMORY_0).ok_or_else(no_memory)?;
-        memory.borrow().map(HeapRef).ok_or_else(borrowed)
+        memory.borrow().map(HeapRef).ok_or_else(|| borrowed("heap"))
     }
 
     /// The bytes of the caller's memory 0, to be written.
@@ -44,7 +57,8 @@ impl<'a> Vmctx<'a> {
     /// If the module has no memory, or if it is borrowed already.
     pub fn heap_mut(&self) -> Result<HeapRefMut<'_>, HostError> {
         let memory = self.caller.memory(MEMORY_0).ok_or_else(no_memory)?;
-        memory.borrow_mut().map(HeapRefMut).ok_or_else(borrowed)
+        let borrow = memory.borrow_mut();
+        borrow.map(HeapRefMut).ok_or_else(|| borrowed("heap_mut"))
     }
 
     /// Grows the caller's memory 0 by a number of Wasm pages; the former count of pages.
@@ -60,6 +74,29 @@ impl<'a> Vmctx<'a> {
             .grow_memory_checked(MEMORY_0, additional_pages)?)
     }
 
+    /// Whether the instance has an embedder context of this type.
+    pub fn contains_embed_ctx<T: Any>(&self) -> bool {
+        self.caller.store().embed_cell::<T>().is_some()
+    }
+
+    /// An embedder context of this type.
+    ///
+    /// # Errors
+    ///
+    /// If the instance has none, or if it is borrowed mutably already.
+    pub fn get_embed_ctx<T: Any>(&self) -> Result<Ref<'_, T>, HostError> {
+        self.embed_ctx()
+    }
+
+    /// An embedder context of this type, to be changed.
+    ///
+    /// # Errors
+    ///
+    /// If the instance has none, or if it is borrowed already.
+    pub fn get_embed_ctx_mut<T: Any>(&self) -> Result<RefMut<'_, T>, HostError> {
+        self.embed_ctx_mut()
+    }
+
     /// An embedder context of this type.
     ///
     /// # Errors
@@ -67,7 +104,8 @@ impl<'a> Vmctx<'a> {
     /// If the instance has none, or if it is borrowed mutably already.
     pub fn embed_ctx<T: Any>(&self) -> Result<Ref<'_, T>, HostError> {
         let cell = self.caller.store().embed_cell::<T>().ok_or_else(no_ctx)?;
-        let borrowed = cell.try_borrow().map_err(|_| ctx_borrowed())?;
+        let borrowed = cell.try_borrow();
+        let borrowed = borrowed.map_err(|_| self::borrowed("get_embed_ctx"))?;
         Ref::filter_map(borrowed, |ctx| ctx.downcast_ref()).map_err(|_| no_ctx())
     }
 
@@ -78,7 +116,8 @@ impl<'a> Vmctx<'a> {
     /// If the instance has none, or if it is borrowed already.
     pub fn embed_ctx_mut<T: Any>(&self) -> Result<RefMut<'_, T>, HostError> {
         let cell = self.caller.store().embed_cell::<T>().ok_or_else(no_ctx)?;
-        let borrowed = cell.try_borrow_mut().map_err(|_| ctx_borrowed())?;
+        let borrowed = cell.try_borrow_mut();
+        let borrowed = borrowed.map_err(|_| self::borrowed("get_embed_ctx_mut"))?;
         RefMut::filter_map(borrowed, |ctx| ctx.downcast_mut()).map_err(|_| no_ctx())
     }
 
@@ -165,18 +204,13 @@ fn no_memory() -> HostError {
 }
 
 #[cold]
-fn borrowed() -> HostError {
-    HostError::Terminate(TerminationDetails::BorrowError("the guest's memory"))
+fn borrowed(what: &'static str) -> HostError {
+    HostError::Terminate(TerminationDetails::BorrowError(what))
 }
 
 #[cold]
 fn no_ctx() -> HostError {
     HostError::Terminate(TerminationDetails::CtxNotFound)
-}
-
-#[cold]
-fn ctx_borrowed() -> HostError {
-    HostError::Terminate(TerminationDetails::BorrowError("an embedder context"))
 }
 
 /// The bytes of a guest's memory, borrowed: while it lives the guest neither runs nor grows.

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::instance::Instance;
 use crate::instance::handle::InstanceHandle;
 use crate::instance::record::{Record, Resolved};
+use crate::instance::state::State;
 use crate::instance::store::Store;
 use crate::program::Program;
 use crate::region::Region;
@@ -68,11 +69,10 @@ impl<'a> InstanceBuilder<'a> {
         let record = Record::new(store.ptr(), 0, module, imports, slot)?;
         store.add_member(record.clone());
         record.initialize()?;
-        let needs_start = module.has_start();
+        store.state.set(State::initial(module.has_start()));
         Ok(InstanceHandle::new(Instance {
             store,
             region: region.clone(),
-            needs_start,
         }))
     }
 }

@@ -11,12 +11,6 @@ use crate::instance::store::Store;
 use crate::instance::{Instance, Member};
 use crate::value::{References, Val, check_types};
 use crate::vm::callee::Callee;
-use crate::vm::context::ArraySlot;
-
-/// Slots that most typed calls need; they are made zero for each call, so fewer are faster.
-const FEW_SLOTS: usize = 4;
-/// Slots that any typed call needs: the most parameters or results that a typed function can have.
-const MOST_SLOTS: usize = 16;
 
 /// Calls a function with values, checked against its type.
 pub(crate) fn call(
@@ -26,16 +20,21 @@ pub(crate) fn call(
     args: &[Val],
 ) -> Result<Vec<Val>, Error> {
     check_types(store, "the function takes", args, &ty.params)?;
-    let mut slots = vec![ArraySlot::default(); ty.params.len().max(ty.results.len())];
-    for (slot, arg) in slots.iter_mut().zip(args) {
-        *slot = store.val_to_slot(arg)?;
-    }
-    callee.call(store, &mut slots)?;
-    Ok(slots
+    let args = args
         .iter()
-        .zip(&ty.results)
-        .map(|(&slot, &ty)| store.val_from_slot(slot, ty))
-        .collect())
+        .map(|arg| store.val_to_slot(arg))
+        .collect::<Result<Vec<_>, _>>()?;
+    callee.call(
+        store,
+        callee.slots(),
+        |slots| slots[..args.len()].copy_from_slice(&args),
+        |slots| {
+            let values = slots.iter().zip(&ty.results);
+            values
+                .map(|(&slot, &ty)| store.val_from_slot(slot, ty))
+                .collect()
+        },
+    )
 }
 
 /// An exported function of one instance whose type was checked against Rust types once.
@@ -49,28 +48,29 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     ///
     /// # Errors
     ///
-    /// As [`Instance::run`], less the errors about names and types; [`Error::ForeignReference`] if it is a
-    /// function of another instance.
+    /// As [`Instance::run`], less the errors about names and types; [`Error::InstanceYielded`] if the guest was
+    /// suspended; [`Error::ForeignReference`] if it is a function of another instance.
     ///
     /// # Panics
     ///
     /// If a host function panics, its panic goes on here.
     #[inline]
     pub fn call(&self, instance: &mut Instance, params: P) -> Result<R, Error> {
-        instance.check_started()?;
-        if P::COUNT <= FEW_SLOTS && R::COUNT <= FEW_SLOTS {
-            self.call_with::<FEW_SLOTS>(instance, params)
-        } else {
-            self.call_with::<MOST_SLOTS>(instance, params)
-        }
-    }
-
-    #[inline(always)]
-    fn call_with<const SLOTS: usize>(&self, instance: &Instance, params: P) -> Result<R, Error> {
-        let mut slots = [ArraySlot::default(); SLOTS];
-        params.store(&mut |i, bits| slots[i].lo = bits);
-        self.callee.call(&instance.store, &mut slots)?;
-        Ok(R::load(&|i| slots[i].lo))
+        let store = &instance.store;
+        store.state.get().check_run()?;
+        let count = const {
+            if P::COUNT > R::COUNT {
+                P::COUNT
+            } else {
+                R::COUNT
+            }
+        };
+        self.callee.call(
+            store,
+            count,
+            |slots| params.store(&mut |i, bits| slots[i].lo = bits),
+            |slots| R::load(&|i| slots[i].lo),
+        )
     }
 }
 

@@ -24,9 +24,12 @@ impl Instance {
     ///
     /// # Errors
     ///
+    /// [`Error::InvalidArgument`] if the instance is suspended or was terminated;
     /// [`Error::UnknownImport`], [`Error::ImportType`], what [`Region::new_instance`](crate::Region::new_instance)
     /// gives, and what a start function gives. What the module wrote to its imports before it failed stays.
     pub fn link(&mut self, linker: &Linker, module: &Module) -> Result<Member, Error> {
+        let state = self.store.state.get();
+        state.check_link()?;
         if !module.engine().same(self.region.engine()) || !linker.engine().same(module.engine()) {
             return Err(Error::OtherEngine("module or linker"));
         }
@@ -46,7 +49,14 @@ impl Instance {
         record.initialize()?;
         let member = Member(position);
         if let Some(start) = module.info().start {
-            self.run_index(member, start)?;
+            match record.call(start, &[]) {
+                Err(Error::InstanceYielded) if self.is_yielded() => {
+                    return Err(Error::StartYielded);
+                }
+                result => result?,
+            };
+            // A member's start is not the instance's.
+            self.store.state.set(state);
         }
         Ok(member)
     }

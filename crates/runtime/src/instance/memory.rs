@@ -105,6 +105,19 @@ impl OwnMemory {
         }
     }
 
+    /// Makes the memory what it was in the beginning: its image, if it has one in the slot, or zero bytes, as
+    /// many as at first. No slice of it is out.
+    pub(crate) fn reset(&self, context: &Context, slot: &RefCell<Slot>) -> Result<(), Error> {
+        let len = self.ty.min_len() as usize;
+        match &self.place {
+            Place::Slot(view) => views::reset(view, &mut slot.borrow_mut(), len),
+            Place::Far(memory) => memory.reset(len),
+        }
+        .map_err(Error::system("make a memory of the instance what it was"))?;
+        self.publish(context);
+        Ok(())
+    }
+
     /// Grows the memory by pages; the former count, or `None` if its maximum, a limit or a borrow
     /// stands against it.
     pub(crate) fn grow(

@@ -10,6 +10,8 @@ pub(crate) mod init;
 pub(crate) mod link;
 pub(crate) mod memory;
 pub(crate) mod record;
+pub(crate) mod reset;
+pub(crate) mod state;
 pub(crate) mod store;
 pub(crate) mod table;
 
@@ -19,11 +21,12 @@ use std::fmt;
 use std::io::Write;
 use std::rc::Rc;
 
-use selvedge_artifact::ids::{FuncIdx, MemoryIdx};
+use selvedge_artifact::ids::MemoryIdx;
 
 use crate::error::Error;
 use crate::fault::core_dump;
 use crate::fault::details::FaultDetails;
+use crate::host::suspend::YieldedVal;
 use crate::host::vmctx::{HeapRef, HeapRefMut};
 use crate::module::Module;
 use crate::region::Region;
@@ -31,6 +34,7 @@ use crate::value::{Func, RunResult, UntypedRetVal, Val};
 use crate::vm::memory::GuestMemory;
 use crate::vm::store_ptr::StoreBox;
 use record::Record;
+use state::State;
 
 /// A program in a slot, with its own memory, globals, tables and, while it runs, a stack.
 ///
@@ -38,12 +42,13 @@ use record::Record;
 /// modules can be linked into an instance, see [`Instance::link`]; methods without `member` mean the
 /// module that it was made of.
 ///
-/// After a fault or a termination the instance can be used again; its memory is as the guest left it.
+/// After a fault the instance can be run again, with its memory as the guest left it; after a termination it
+/// must be [reset](Instance::reset) first. While the guest is suspended, everything but running another
+/// function is allowed: its memory, globals and tables can be looked at and changed.
 pub struct Instance {
     // The region outlives the slots of the store: fields drop in this order.
     pub(crate) store: StoreBox,
     region: Region,
-    needs_start: bool,
 }
 
 /// The memory that is meant where none is named.
@@ -66,11 +71,13 @@ impl Instance {
     /// [`Error::UnknownExport`], [`Error::ExportKind`] or [`Error::TypeMismatch`] if the call does not fit
     /// the module; [`Error::InstanceNeedsStart`]; [`Error::RuntimeFault`] if the guest trapped,
     /// [`Error::RuntimeTerminated`] or [`Error::HostFunction`] if a host function ended it;
-    /// [`Error::System`] if there is no stack to be had.
+    /// [`Error::InvalidArgument`] if it is suspended or was terminated; [`Error::System`] if there is no stack
+    /// to be had.
     ///
     /// # Panics
     ///
-    /// If a host function panics, its panic goes on here; the instance can be used again.
+    /// If a host function panics, its panic goes on here; the instance is terminated then. See
+    /// [`Instance::set_catch_panics`].
     pub fn run(&mut self, entrypoint: &str, args: &[Val]) -> Result<RunResult, Error> {
         self.run_member(Member::MAIN, entrypoint, args)
     }
@@ -88,9 +95,8 @@ impl Instance {
     ) -> Result<RunResult, Error> {
         let record = self.record(member)?;
         let func = record.exported_func(entrypoint)?;
-        self.check_started()?;
-        let values = record.call(func, args)?;
-        Ok(RunResult::Returned(UntypedRetVal::new(values)))
+        self.store.state.get().check_run()?;
+        self.result(record.call(func, args))
     }
 
     /// Runs the function at an index of an exported or internal table, by their numbers in the module.
@@ -104,10 +110,9 @@ impl Instance {
         func_idx: u32,
         args: &[Val],
     ) -> Result<RunResult, Error> {
-        self.check_started()?;
         let func = self.main()?.table_func(table_idx, func_idx)?;
-        let values = self.store.call_func(func, args)?;
-        Ok(RunResult::Returned(UntypedRetVal::new(values)))
+        self.store.state.get().check_run()?;
+        self.result(self.store.call_func(func, args))
     }
 
     /// Runs a function that the guest gave as a reference.
@@ -116,38 +121,133 @@ impl Instance {
     ///
     /// As [`Instance::run`], and [`Error::ForeignReference`] if it is of another instance.
     pub fn run_func(&mut self, func: Func, args: &[Val]) -> Result<RunResult, Error> {
-        self.check_started()?;
-        let values = self.store.call_func(func, args)?;
-        Ok(RunResult::Returned(UntypedRetVal::new(values)))
+        self.store.state.get().check_run()?;
+        self.result(self.store.call_func(func, args))
     }
 
-    /// Runs the module's start function. A module without one needs no start, and this does nothing.
+    /// Runs the module's start function. A module without one needs no start, and this does nothing. After a
+    /// [reset](Instance::reset) of an instance with linked modules theirs run too, in the order of linking.
     ///
     /// # Errors
     ///
-    /// As [`Instance::run`]; [`Error::StartAlreadyRun`] the second time.
+    /// As [`Instance::run`]; [`Error::StartAlreadyRun`] the second time; [`Error::StartYielded`] if it suspended
+    /// the guest, which can be resumed.
     pub fn run_start(&mut self) -> Result<(), Error> {
-        let Some(start) = self.main()?.module().info().start else {
+        if !self.has_start() {
             return Ok(());
-        };
-        if !self.needs_start {
-            return Err(Error::StartAlreadyRun);
         }
-        // A start function that fails has run.
-        self.needs_start = false;
-        self.run_index(Member::MAIN, start)
-    }
-
-    fn run_index(&self, member: Member, func: FuncIdx) -> Result<(), Error> {
-        self.record(member)?.call(func, &[]).map(drop)
-    }
-
-    fn check_started(&self) -> Result<(), Error> {
-        if self.needs_start {
-            Err(Error::InstanceNeedsStart)
+        self.store.state.get().check_start()?;
+        let members = if self.store.members_started.get() {
+            1
         } else {
-            Ok(())
+            self.store.members.len()
+        };
+        for record in &self.store.members[..members] {
+            if let Some(start) = record.module().info().start {
+                // A start function that fails has run.
+                self.store.state.set(State::Ready);
+                match record.call(start, &[]) {
+                    Err(Error::InstanceYielded) if self.is_yielded() => {
+                        return Err(Error::StartYielded);
+                    }
+                    result => result?,
+                };
+            }
         }
+        self.store.members_started.set(true);
+        Ok(())
+    }
+
+    /// Whether there is a start function that runs after creation or reset.
+    fn has_start(&self) -> bool {
+        let mut members = self.store.members.iter();
+        members.any(|member| member.module().has_start())
+    }
+
+    /// Lets a suspended guest go on, without a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::run`]; [`Error::InvalidArgument`] if the instance is not suspended or expects a value, and
+    /// [`Error::OtherThread`] if it was suspended in the middle of a host function on another thread: then it
+    /// stays as it is.
+    ///
+    /// # Panics
+    ///
+    /// As [`Instance::run`].
+    pub fn resume(&mut self) -> Result<RunResult, Error> {
+        self.resume_with(None)
+    }
+
+    /// Lets a suspended guest go on with the value that its host function expects.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::resume`]; [`Error::ResumeType`] if a value of another type is expected, or
+    /// [`Error::InvalidArgument`] if none is: then the instance stays suspended, and the value is dropped.
+    ///
+    /// # Panics
+    ///
+    /// As [`Instance::run`].
+    pub fn resume_with_val<A: Any>(&mut self, val: A) -> Result<RunResult, Error> {
+        self.resume_with(Some(Box::new(val)))
+    }
+
+    fn resume_with(&mut self, val: Option<Box<dyn Any>>) -> Result<RunResult, Error> {
+        self.store.state.get().check_resume()?;
+        self.result(crate::vm::resume::resume(&self.store, val))
+    }
+
+    /// Takes what the suspended guest has handed out, if it has and nobody has taken it: after a call that said
+    /// [`Error::InstanceYielded`] or [`Error::StartYielded`].
+    pub fn take_yielded(&mut self) -> Option<YieldedVal> {
+        self.store.yielded.take()
+    }
+
+    /// What a call tells the embedder.
+    fn result(&self, result: Result<Vec<Val>, Error>) -> Result<RunResult, Error> {
+        match result {
+            Ok(values) => Ok(RunResult::Returned(UntypedRetVal::new(values))),
+            // Of another instance it is an error that passed through a host function of this one.
+            Err(Error::InstanceYielded) if self.is_yielded() => {
+                let val = self.store.yielded.take().unwrap_or_default();
+                Ok(RunResult::Yielded(val))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the instance has a start function that must run first.
+    pub fn is_not_started(&self) -> bool {
+        self.store.state.get() == State::NotStarted
+    }
+
+    /// Whether the instance can be run, and nothing has gone wrong.
+    pub fn is_ready(&self) -> bool {
+        self.store.state.get() == State::Ready
+    }
+
+    /// Whether the guest is suspended and can be resumed.
+    pub fn is_yielded(&self) -> bool {
+        self.store.state.get() == State::Yielded
+    }
+
+    /// Whether the guest trapped at last, or a host function failed. It can be run again.
+    pub fn is_faulted(&self) -> bool {
+        self.store.state.get() == State::Faulted
+    }
+
+    /// Whether the guest was ended, by a host function or from outside. It can't be run again until it is reset.
+    pub fn is_terminated(&self) -> bool {
+        self.store.state.get() == State::Terminated
+    }
+
+    /// Says what becomes of panics of host functions: values ([`TerminationDetails::OtherPanic`]) if `catch`,
+    /// otherwise they go on in whoever runs the guest, which is what an instance begins with.
+    ///
+    /// [`TerminationDetails::OtherPanic`]: crate::TerminationDetails::OtherPanic
+    pub fn set_catch_panics(&mut self, catch: bool) {
+        self.store.catch_panics.set(catch);
     }
 
     /// The module that the instance was made of.
@@ -277,6 +377,14 @@ impl Instance {
     pub(crate) fn record(&self, member: Member) -> Result<&Rc<Record>, Error> {
         let unknown = Error::InvalidArgument("the instance has no such member");
         self.store.members.get(member.0).ok_or(unknown)
+    }
+}
+
+impl Drop for Instance {
+    /// Unwinds the frames of a host function that is suspended, if they are this thread's. Those of another
+    /// thread stay, with their stack, for ever: they can run nowhere else.
+    fn drop(&mut self) {
+        crate::vm::resume::abandon_for_good(&self.store);
     }
 }
 

@@ -179,6 +179,10 @@ impl Record {
                 cell as u64,
             );
         }
+        self.write_table_images();
+    }
+
+    fn write_table_images(&self) {
         let info = self.module.info();
         for image in &info.table_images {
             let from = image.offset as usize;
@@ -186,6 +190,26 @@ impl Record {
             self.tables[(image.table.as_u32() - info.imported.tables) as usize]
                 .write_image(&self.context, bytes);
         }
+    }
+
+    /// Makes memories, tables and segments what they were before [`Record::initialize`]. No slice of a memory
+    /// is out.
+    pub(crate) fn reset(&self) -> Result<(), Error> {
+        for memory in &self.memories {
+            memory.reset(&self.context, &self.slot)?;
+        }
+        for table in &self.tables {
+            table.reset(&self.context, self.vmctx);
+        }
+        self.write_table_images();
+        self.dropped_data.borrow_mut().fill(false);
+        self.dropped_elems.borrow_mut().fill(false);
+        Ok(())
+    }
+
+    /// Keeps the imported functions.
+    pub(crate) fn keep_imports(&self) -> Arc<Imports> {
+        self.imports.funcs.clone()
     }
 
     /// Fills globals, tables and memories as the module says (specification, "Instantiation").

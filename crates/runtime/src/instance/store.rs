@@ -15,8 +15,10 @@ use selvedge_artifact::vmfields::KIND_GUEST;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
+use crate::host::suspend::YieldedVal;
 use crate::instance::exceptions::Exceptions;
 use crate::instance::record::Record;
+use crate::instance::state::State;
 use crate::region::limits::Limits;
 use crate::stack::Bounds;
 use crate::stop::fuel::Account;
@@ -24,6 +26,7 @@ use crate::value::{ExnRef, ExternRef, Func, FuncRefAddr, References, Val};
 use crate::vm::activation::Outcome;
 use crate::vm::limits::{Exit, LimitsCell};
 use crate::vm::ptr::FuncRefPtr;
+use crate::vm::resume::{Parked, Suspension};
 
 /// A context of the embedder, by its type.
 type EmbedCell = RefCell<Box<dyn Any + Send>>;
@@ -49,6 +52,17 @@ pub(crate) struct Store {
     pub(crate) depth: Cell<u32>,
     /// Exceptions that are referred to, and the one that was caught last.
     pub(crate) exceptions: Exceptions,
+    /// Where the instance is in its life.
+    pub(crate) state: Cell<State>,
+    /// Whether start functions of linked modules have run since the last reset.
+    pub(crate) members_started: Cell<bool>,
+    /// What waits while the guest is suspended.
+    pub(crate) parked: Cell<Option<Parked>>,
+    pub(crate) suspension: Suspension,
+    /// What the suspended guest has handed out, until somebody takes it.
+    pub(crate) yielded: Cell<Option<YieldedVal>>,
+    /// Whether panics of host functions end the guest with a value instead of going on.
+    pub(crate) catch_panics: Cell<bool>,
     pending: Cell<Option<Outcome>>,
     id: u64,
     foreign: RefCell<Foreign>,
@@ -88,6 +102,12 @@ impl Store {
             waiting: RefCell::default(),
             depth: Cell::new(0),
             exceptions: Exceptions::default(),
+            state: Cell::new(State::Ready),
+            members_started: Cell::new(true),
+            parked: Cell::new(None),
+            suspension: Suspension::default(),
+            yielded: Cell::new(None),
+            catch_panics: Cell::new(false),
             pending: Cell::new(None),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             foreign: RefCell::default(),
@@ -104,6 +124,11 @@ impl Store {
     pub(crate) fn raise(&self, outcome: Outcome) {
         self.pending.set(Some(outcome));
         self.limits.request_leave();
+    }
+
+    /// Whether a reason to leave the guest is there.
+    pub(crate) fn is_raised(&self) -> bool {
+        self.limits.leave_requested()
     }
 
     /// Takes why the guest was left.
@@ -135,6 +160,12 @@ impl Store {
     /// The member whose memory 0 begins at an address.
     pub(crate) fn member_at(&self, vmctx: usize) -> Option<&Rc<Record>> {
         self.members.iter().find(|member| member.vmctx() == vmctx)
+    }
+
+    /// Forgets references that only a guest could name: of its tables nothing is left.
+    pub(crate) fn forget_references(&mut self) {
+        *self.foreign.get_mut() = Foreign::default();
+        *self.externs.get_mut() = Externs::default();
     }
 
     /// Adds a module's record; records never leave.

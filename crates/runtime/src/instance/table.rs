@@ -59,6 +59,22 @@ impl OwnTable {
         table
     }
 
+    /// Makes the table what it was in the beginning: null entries, as many as at first.
+    pub(crate) fn reset(&self, context: &Context, vmctx: usize) {
+        match &mut *self.entries.borrow_mut() {
+            Entries::Inline { offset, len } => {
+                let capacity = self.ty.max.unwrap_or(self.ty.min) as usize;
+                context.zero(*offset, capacity * TABLE_ENTRY_LEN as usize);
+                *len = self.ty.min;
+            }
+            Entries::Heap(entries) => {
+                entries.clear();
+                entries.resize(self.ty.min as usize, 0);
+            }
+        }
+        self.publish(context, vmctx);
+    }
+
     /// Writes the table's definition where generated code reads it.
     fn publish(&self, context: &Context, vmctx: usize) {
         let fields = vm_table_definition::OFFSETS;

@@ -202,7 +202,7 @@ impl Slot {
     }
 
     /// Drops what the guest wrote to memory 0 and what it grew.
-    fn clean(&mut self) -> std::io::Result<()> {
+    pub(crate) fn clean(&mut self) -> std::io::Result<()> {
         let base = self.region.layout.vmctx(self.state.index);
         let (accessible, initial) = (self.state.accessible_len, self.state.initial_len);
         if accessible > 0 {

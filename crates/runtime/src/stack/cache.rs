@@ -36,6 +36,21 @@ const TRIM_PERIOD: u32 = 1024;
 
 thread_local! {
     static TLS_STACK: StackCache = const { StackCache::new(&STACK_POOL) };
+    /// Apart from the guests', so that a guest and the host function that it calls don't drive each
+    /// other's stack out.
+    static TLS_FIBER: StackCache = const { StackCache::new(&STACK_POOL) };
+}
+
+/// A stack for a host function that may suspend its guest, whatever this thread asks for its guests.
+#[inline]
+pub(crate) fn acquire_fiber(usable_len: usize) -> io::Result<Box<Stack>> {
+    acquire_from(&TLS_FIBER, &STACK_POOL, usable_len)
+}
+
+/// Takes back the stack of a host function that is done.
+#[inline]
+pub(crate) fn release_fiber(stack: Box<Stack>) {
+    release_to(&TLS_FIBER, &STACK_POOL, stack);
 }
 
 /// A stack with exactly `usable_len` usable bytes, rounded up to pages, or as many as this thread asks
@@ -68,6 +83,7 @@ pub(crate) fn release_overflowed(stack: Box<Stack>) {
 /// Unmaps the stacks that wait: the calling thread's and those of the pool. Best effort: other threads
 /// keep theirs, and what is released meanwhile stays.
 pub fn drain_stack_pool() {
+    drain(&TLS_FIBER, &STACK_POOL);
     drain(&TLS_STACK, &STACK_POOL);
 }
 

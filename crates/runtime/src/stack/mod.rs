@@ -1,4 +1,4 @@
-//! Room R3: the stacks that guests run on.
+//! Room R3: the stacks that guests run on, and host functions that suspend theirs (`vm/fiber.rs`).
 //!
 //! ```text
 //!  low                                                                                   high

@@ -1,9 +1,32 @@
-//! The stack of the thread that runs: how much of it is left.
+//! The thread that runs: which it is, and how much of its stack is left.
 #![allow(unsafe_code, reason = "room R2, SAFETY.md")]
 
 use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+thread_local! {
+    /// The number of this thread, 0 until it is asked for.
+    static ID: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A number of this thread that no other thread of the process has or will have.
+#[inline]
+pub(crate) fn id() -> u64 {
+    match ID.get() {
+        0 => number(),
+        id => id,
+    }
+}
+
+#[cold]
+fn number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    ID.set(id);
+    id
+}
 
 thread_local! {
     /// Bounds of this thread's stack once known; empty if they can't be known.
@@ -19,6 +42,22 @@ pub(crate) fn stack_left(sp: usize) -> Option<usize> {
         None => remember(),
     };
     (low..high).contains(&sp).then(|| sp - low)
+}
+
+/// While it lives, this thread runs on another stack than its own.
+pub(crate) struct OtherStack(Option<(usize, usize)>);
+
+impl OtherStack {
+    /// Says that the thread is about to run on a stack with these usable bytes.
+    pub(crate) fn enter(usable: &Range<usize>) -> Self {
+        Self(BOUNDS.replace(Some((usable.start, usable.end))))
+    }
+}
+
+impl Drop for OtherStack {
+    fn drop(&mut self) {
+        BOUNDS.set(self.0);
+    }
 }
 
 #[cold]
@@ -56,5 +95,17 @@ mod tests {
         let left = stack_left((&raw const here).addr()).unwrap();
         assert!(left > 4096);
         assert_eq!(stack_left(8), None);
+        let other = OtherStack::enter(&(4096..8192));
+        assert_eq!(stack_left((&raw const here).addr()), None);
+        assert_eq!(stack_left(5000), Some(904));
+        drop(other);
+        assert_eq!(stack_left((&raw const here).addr()), Some(left));
+    }
+
+    #[test]
+    fn threads_have_different_numbers() {
+        let mine = id();
+        assert_eq!(id(), mine);
+        assert_ne!(std::thread::spawn(id).join().unwrap(), mine);
     }
 }

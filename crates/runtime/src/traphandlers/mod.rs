@@ -20,6 +20,8 @@
 
 mod unwind;
 
+use std::cell::Cell;
+
 use crate::error::Error;
 use crate::fault::details::FaultDetails;
 use crate::stack::{Stack, cache};
@@ -78,6 +80,7 @@ pub fn catch_traps<R>(
 ) -> Result<R, Error> {
     init_traps()?;
     lazy_per_thread_init()?;
+    let _scope = Scope::enter();
     let caught = config.scope(|| match handler {
         Some(handler) => handler.scope(|| host_boundary(f)),
         None => host_boundary(f),
@@ -89,8 +92,35 @@ pub fn catch_traps<R>(
     })
 }
 
+thread_local! {
+    /// How many `catch_traps` this thread is in.
+    static SCOPES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// How many [`catch_traps`] this thread is in. What they say holds for the thread and until they return, so
+/// a host function is not suspended inside of one.
+pub(crate) fn scopes() -> u32 {
+    SCOPES.get()
+}
+
+/// One [`catch_traps`] more, until it is dropped.
+struct Scope;
+
+impl Scope {
+    fn enter() -> Self {
+        SCOPES.set(SCOPES.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        SCOPES.set(SCOPES.get() - 1);
+    }
+}
+
 /// Calls a closure with a guest stack of `len` bytes, or as many as this thread asks for, and takes it
-/// back. The closure runs on the host's stack; what runs on the guest's is what it enters there.
+/// back, or gives it to `keep` if the guest was suspended. The closure runs on the host's stack; what runs on the guest's is what it enters there.
 ///
 /// # Errors
 ///
@@ -99,11 +129,13 @@ pub fn catch_traps<R>(
 pub(crate) fn on_wasm_stack<R>(
     len: usize,
     run: impl FnOnce(&Stack) -> Result<R, Stopped>,
+    keep: impl FnOnce(Box<Stack>),
 ) -> Result<R, Stopped> {
     let stack = cache::acquire(len)
         .map_err(|error| Stopped::Error(Error::system("map a guest stack")(error)))?;
     let result = run(&stack);
     match &result {
+        Err(stopped) if stopped.is_yield() => keep(stack),
         Err(stopped) if stopped.is_overflow() => cache::release_overflowed(stack),
         _ => cache::release(stack),
     }

@@ -12,6 +12,7 @@ use selvedge_artifact::traps::TrapCode;
 use super::context::VMRuntimeLimits;
 use crate::fault::details::TrapInfo;
 use crate::host::error::HostError;
+use crate::host::suspend::YieldedVal;
 use crate::instance::exceptions::Exn;
 use crate::instance::store::Store;
 use crate::stack::Bounds;
@@ -25,6 +26,8 @@ pub(crate) enum Outcome {
     Panic(Box<dyn Any + Send>),
     /// A libcall trapped.
     Trap(TrapCode, Option<Box<TrapInfo>>),
+    /// A host function suspended the guest, and hands out a value or nothing.
+    Yield(YieldedVal),
     /// The guest threw, and nothing of it catches.
     Exception(Rc<Exn>),
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
 use selvedge_artifact::ids::FuncIdx;
-use selvedge_artifact::types::FuncType;
+use selvedge_artifact::types::ValType;
 use selvedge_artifact::vmfields::KIND_GUEST;
 
 use super::activation::Outcome;
@@ -21,6 +21,8 @@ pub(crate) struct Callee {
     store: u64,
     target: Target,
     slots: usize,
+    /// Where its type stands: position of a member, and index there.
+    named: (usize, FuncIdx),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,58 +42,93 @@ impl Callee {
             // SAFETY: the function and the trampoline of its signature are of the member's own module.
             let entry =
                 unsafe { Entry::new(record.vmctx(), trampoline, module.func_addr(defined)) };
-            return Some(Self::new(
-                record,
-                module.info().func_type(func),
-                Target::Guest(entry),
-            ));
+            return Some(Self::new(record, func, Target::Guest(entry)));
         }
-        Self::of_ref(record, record.import(func)?, module.info().func_type(func))
+        Self::of_ref(record, record.import(func)?, func)
     }
 
-    /// A function that a member holds a reference to.
-    fn of_ref(record: &Record, func_ref: VMFuncRef, ty: &FuncType) -> Option<Self> {
+    /// A function that a member imports.
+    fn of_ref(record: &Record, func_ref: VMFuncRef, func: FuncIdx) -> Option<Self> {
         if func_ref.kind == KIND_GUEST {
             let owner = record.store().member_at(func_ref.ctx)?;
             return Self::of(owner, owner.module().func_at(func_ref.body)?);
         }
-        Some(Self::new(
-            record,
-            ty,
-            Target::Host(func_ref, record.position()),
-        ))
+        let target = Target::Host(func_ref, record.position());
+        Some(Self::new(record, func, target))
     }
 
-    fn new(record: &Record, ty: &FuncType, target: Target) -> Self {
+    fn new(record: &Record, func: FuncIdx, target: Target) -> Self {
+        let ty = record.module().info().func_type(func);
         Self {
             store: record.store().id(),
             target,
             slots: ty.abi().array_slots(),
+            named: (record.position(), func),
         }
     }
 
-    /// Calls the function; `slots` hold the arguments, and after success the results.
+    /// Types of its results.
+    pub(crate) fn results<'a>(&self, store: &'a Store) -> &'a [ValType] {
+        let (position, func) = self.named;
+        &store.members[position]
+            .module()
+            .info()
+            .func_type(func)
+            .results
+    }
+
+    /// Slots that it needs.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Calls the function. `store_args` puts the arguments into `count` slots, `load_results` takes the
+    /// results out of them.
     ///
     /// # Errors
     ///
     /// Why the function did not return; [`Error::ForeignReference`] for another store.
     #[inline]
-    pub(crate) fn call(&self, store: &Store, slots: &mut [ArraySlot]) -> Result<(), Error> {
-        if store.id() != self.store || slots.len() < self.slots {
+    pub(crate) fn call<R>(
+        &self,
+        store: &Store,
+        count: usize,
+        store_args: impl FnOnce(&mut [ArraySlot]),
+        load_results: impl FnOnce(&[ArraySlot]) -> R,
+    ) -> Result<R, Error> {
+        if store.id() != self.store || count < self.slots {
             return Err(Error::ForeignReference);
         }
         match &self.target {
-            // SAFETY: the entry is of a member of this store, and members never leave it; there are slots
-            // for its signature, as just checked.
-            Target::Guest(entry) => unsafe { entry.call(store, slots) },
+            Target::Guest(entry) => {
+                // SAFETY: the entry is of a member of this store, and members never leave it; there are
+                // slots for its signature, as just checked.
+                let result = unsafe { entry.call(store, count, store_args, load_results) };
+                if let Err(Error::InstanceYielded) = &result {
+                    self.parked(store);
+                }
+                result
+            }
             Target::Host(func_ref, position) => {
+                let mut slots = vec![ArraySlot::default(); count];
+                store_args(&mut slots);
                 let caller = &store.members[*position];
                 // SAFETY: the function is of the host and imported by a member (I-11); slots as above.
-                unsafe { host_entry::call_from_host(func_ref, caller, slots) };
-                store
-                    .take_outcome()
-                    .map_or(Ok(()), |outcome| Err(failed(store, outcome)))
+                unsafe { host_entry::call_from_host(func_ref, caller, &mut slots) };
+                match store.take_outcome() {
+                    None => Ok(load_results(&slots)),
+                    Some(outcome) => Err(failed(store, outcome)),
+                }
             }
+        }
+    }
+
+    /// Notes that it is this function that has been suspended.
+    #[cold]
+    fn parked(&self, store: &Store) {
+        if let Some(mut parked) = store.parked.take() {
+            parked.set_callee(*self);
+            store.parked.set(Some(parked));
         }
     }
 }
@@ -107,5 +144,7 @@ fn failed(store: &Store, outcome: Outcome) -> Error {
         Outcome::Host(HostError::Error(error)) => super::enter::host_error(error),
         Outcome::Host(HostError::Exception(exception)) => store.uncaught(*exception, &[]),
         Outcome::Exception(exn) => store.uncaught(store.exception_of(&exn), &[]),
+        // Refused before it gets here: there is no guest to be suspended.
+        Outcome::Yield(_) => Error::InstanceYielded,
     }
 }

@@ -2,18 +2,22 @@
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
 use selvedge_artifact::traps::TrapCode;
+use selvedge_artifact::types::ValType;
 
 use super::activation::{Activation, Outcome, TrapRecord};
 use super::backtrace::{self, Start};
 use super::context::ArraySlot;
+use super::resume::Parked;
 use crate::arch;
 use crate::error::Error;
 use crate::fault::details::TrapInfo;
-use crate::host::error::HostError;
+use crate::host::error::{HostError, PanicPayload, TerminationDetails};
+use crate::instance::state::State;
 use crate::instance::store::Store;
-use crate::stack::Bounds;
+use crate::stack::{Bounds, Stack};
 use crate::sys::thread;
 use crate::traphandlers::{lazy_per_thread_init, on_wasm_stack, resume_panic};
+use crate::value::{References, Val};
 
 /// Room that the host's stack must have for a guest to be entered: host functions run there.
 const HOST_STACK_ROOM: usize = 128 << 10;
@@ -46,7 +50,11 @@ impl Entry {
         }
     }
 
-    /// Calls the function. `slots` hold the arguments, and after success the results.
+    /// Calls the function. `store_args` puts the arguments into as many slots as were asked for, and
+    /// `load_results` takes the results out of them.
+    ///
+    /// The slots stand on the guest's stack, so that they are still there when a guest that was suspended
+    /// returns at last.
     ///
     /// # Errors
     ///
@@ -55,22 +63,40 @@ impl Entry {
     /// # Safety
     ///
     /// - The function is of a member of `store`.
-    /// - `slots` has as many slots as its signature needs, typed as it says.
+    /// - Its signature needs at most `count` slots, and `store_args` types them as it says.
     #[inline]
-    pub(crate) unsafe fn call(&self, store: &Store, slots: &mut [ArraySlot]) -> Result<(), Error> {
+    pub(crate) unsafe fn call<R>(
+        &self,
+        store: &Store,
+        count: usize,
+        store_args: impl FnOnce(&mut [ArraySlot]),
+        load_results: impl FnOnce(&[ArraySlot]) -> R,
+    ) -> Result<R, Error> {
         lazy_per_thread_init()?;
-        if thread::stack_left(arch::stack_pointer()).is_some_and(|left| left < HOST_STACK_ROOM) {
-            return Err(stack_short(store));
-        }
+        check_host_stack(store)?;
         if store.depth.get() > 0 {
             // SAFETY: passed on from the caller.
-            return unsafe { self.call_nested(store, slots) };
+            return unsafe { self.call_nested(store, count, store_args, load_results) };
         }
-        let result = on_wasm_stack(store.region_limits.stack_len, |stack| {
-            store.limits.set_stack_limit(stack.limit());
-            // SAFETY: the top of a stack that nothing else uses; the rest is passed on from the caller.
-            unsafe { self.enter(store, stack.bounds(), stack.top(), slots) }
-        });
+        store.state.set(State::Ready);
+        let result = on_wasm_stack(
+            store.region_limits.stack_len,
+            |stack| {
+                store.limits.set_stack_limit(stack.limit());
+                // SAFETY: the top of a stack that nothing else uses; the rest is passed on from the caller.
+                unsafe {
+                    self.enter(
+                        store,
+                        stack.bounds(),
+                        stack.top(),
+                        count,
+                        store_args,
+                        load_results,
+                    )
+                }
+            },
+            |stack| park_stack(store, stack, count),
+        );
         result.map_err(Stopped::into_error)
     }
 
@@ -81,7 +107,13 @@ impl Entry {
     ///
     /// As [`Entry::call`].
     #[cold]
-    unsafe fn call_nested(&self, store: &Store, slots: &mut [ArraySlot]) -> Result<(), Error> {
+    unsafe fn call_nested<R>(
+        &self,
+        store: &Store,
+        count: usize,
+        store_args: impl FnOnce(&mut [ArraySlot]),
+        load_results: impl FnOnce(&[ArraySlot]) -> R,
+    ) -> Result<R, Error> {
         // Only a host function can hold a slice of memory here: the outermost call has the instance to
         // itself.
         if store
@@ -96,13 +128,11 @@ impl Entry {
         let bounds = unsafe { &*store.running.get() };
         let outer = store.limits.exit();
         let guest_sp = outer.fp & !15;
-        if guest_sp.saturating_sub(bounds.usable.start) < ENTRY_ROOM {
-            return Err(stack_short(store));
-        }
         store.waiting.borrow_mut().push(outer);
         // SAFETY: everything above `outer.fp` on this stack waits, everything below it is free; the rest is
         // passed on from the caller.
-        let result = unsafe { self.enter(store, bounds, guest_sp, slots) };
+        let result =
+            unsafe { self.enter(store, bounds, guest_sp, count, store_args, load_results) };
         store.waiting.borrow_mut().pop();
         store.limits.restore(outer);
         store.running.set(bounds);
@@ -114,16 +144,26 @@ impl Entry {
     /// # Safety
     ///
     /// - As [`Entry::call`].
-    /// - `guest_sp` is 16-byte aligned and lies in `bounds`, which are those of a guest stack that is free
+    /// - `free` is 16-byte aligned and lies in `bounds`, which are those of a guest stack that is free
     ///   below it.
     #[inline]
-    unsafe fn enter(
+    unsafe fn enter<R>(
         &self,
         store: &Store,
         bounds: &Bounds,
-        guest_sp: usize,
-        slots: &mut [ArraySlot],
-    ) -> Result<(), Stopped> {
+        free: usize,
+        count: usize,
+        store_args: impl FnOnce(&mut [ArraySlot]),
+        load_results: impl FnOnce(&[ArraySlot]) -> R,
+    ) -> Result<R, Stopped> {
+        let guest_sp = slots_below(free, count);
+        if guest_sp.saturating_sub(bounds.usable.start) < ENTRY_ROOM {
+            return Err(Stopped::Error(stack_short(store)));
+        }
+        let slots: *mut ArraySlot = core::ptr::with_exposed_provenance_mut(guest_sp);
+        // SAFETY: mapped memory of the guest's stack, zero or what was there before, that nothing else uses
+        // until the guest is entered; slots are plain words.
+        store_args(unsafe { core::slice::from_raw_parts_mut(slots, count) });
         let memories = store.memories.as_slice();
         let activation = Activation::new(store, store.limits.as_ptr(), bounds, memories);
         store.running.set(bounds);
@@ -137,13 +177,16 @@ impl Entry {
                     self.vmctx,
                     self.trampoline,
                     self.body,
-                    slots.as_mut_ptr(),
+                    slots,
                     guest_sp,
                 )
             }
         });
         let result = if left == 0 {
-            Ok(())
+            // SAFETY: as above; the guest has returned.
+            Ok(load_results(unsafe {
+                core::slice::from_raw_parts(slots, count)
+            }))
         } else {
             Err(stopped(store, &activation))
         };
@@ -151,6 +194,36 @@ impl Entry {
         store.running.set(core::ptr::null());
         result
     }
+}
+
+/// Where slots begin that end at an address.
+fn slots_below(end: usize, count: usize) -> usize {
+    end.saturating_sub(count.saturating_mul(size_of::<ArraySlot>()))
+}
+
+/// Keeps the stack of a guest that was suspended.
+#[cold]
+fn park_stack(store: &Store, stack: Box<Stack>, count: usize) {
+    let slots = slots_below(stack.top(), count);
+    store.parked.set(Some(Parked::new(stack, slots)));
+}
+
+/// Checks that the host's stack has room for host functions.
+#[inline]
+pub(super) fn check_host_stack(store: &Store) -> Result<(), Error> {
+    match thread::stack_left(arch::stack_pointer()) {
+        Some(left) if left < HOST_STACK_ROOM => Err(stack_short(store)),
+        _ => Ok(()),
+    }
+}
+
+/// Values in slots.
+pub(super) fn load_slots(slots: &[ArraySlot], types: &[ValType], store: &Store) -> Vec<Val> {
+    slots
+        .iter()
+        .zip(types)
+        .map(|(&slot, &ty)| store.val_from_slot(slot, ty))
+        .collect()
 }
 
 #[cold]
@@ -167,6 +240,8 @@ fn stack_short(store: &Store) -> Error {
 pub(crate) enum Stopped {
     Error(Error),
     Panic(Box<dyn std::any::Any + Send>),
+    /// It is suspended, and can go on.
+    Yielded,
 }
 
 impl Stopped {
@@ -176,20 +251,45 @@ impl Stopped {
         matches!(self, Self::Error(Error::RuntimeFault(fault)) if fault.code == TrapCode::StackOverflow)
     }
 
+    /// Whether the guest is suspended, and its stack is to be kept.
+    #[cold]
+    pub(crate) fn is_yield(&self) -> bool {
+        matches!(self, Self::Yielded)
+    }
+
+    /// The state that the instance is left in.
+    fn state(&self) -> State {
+        match self {
+            Self::Yielded => State::Yielded,
+            Self::Panic(_) | Self::Error(Error::RuntimeTerminated(_)) => State::Terminated,
+            Self::Error(_) => State::Faulted,
+        }
+    }
+
     /// The error; a panic goes on from here, on the stack of whoever called the guest, now that
     /// everything is in order again.
     #[cold]
-    fn into_error(self) -> Error {
+    pub(super) fn into_error(self) -> Error {
         match self {
             Self::Error(error) => error,
+            Self::Yielded => Error::InstanceYielded,
             Self::Panic(payload) => resume_panic(payload),
         }
     }
 }
 
-/// Makes an error of why the guest was left, while its frames are still there to be walked.
+/// Makes an error of why the guest was left, while its frames are still there to be walked. Of an outermost
+/// entry it is the end, and says in which state the instance is left.
 #[cold]
-fn stopped(store: &Store, activation: &Activation) -> Stopped {
+pub(super) fn stopped(store: &Store, activation: &Activation) -> Stopped {
+    let stopped = reason(store, activation);
+    if store.depth.get() == 1 {
+        store.state.set(stopped.state());
+    }
+    stopped
+}
+
+fn reason(store: &Store, activation: &Activation) -> Stopped {
     let exit = store.limits.exit();
     let outcome = store.take_outcome();
     if let Some(trap) = activation.trap.take() {
@@ -221,7 +321,15 @@ fn stopped(store: &Store, activation: &Activation) -> Stopped {
     };
     let fault = |code, detail| store.fault(code, detail, &pcs());
     match outcome {
+        Some(Outcome::Panic(payload)) if store.catch_panics.get() && store.depth.get() == 1 => {
+            let details = TerminationDetails::OtherPanic(PanicPayload::new(payload));
+            Stopped::Error(Error::RuntimeTerminated(details))
+        }
         Some(Outcome::Panic(payload)) => Stopped::Panic(payload),
+        Some(Outcome::Yield(val)) => {
+            store.yielded.set(Some(val));
+            Stopped::Yielded
+        }
         Some(Outcome::Trap(code, detail)) => Stopped::Error(fault(code, detail)),
         Some(Outcome::Host(HostError::Trap(code))) => Stopped::Error(fault(code, None)),
         Some(Outcome::Host(HostError::Terminate(details))) => {

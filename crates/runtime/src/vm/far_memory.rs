@@ -37,6 +37,21 @@ impl FarMemory {
         self.space.addr()..self.space.addr() + self.space.len()
     }
 
+    /// Makes the first `len` bytes zero and the others inaccessible.
+    pub(crate) fn reset(&self, len: usize) -> io::Result<()> {
+        debug_assert!(!self.view.is_borrowed() && len <= self.view.len());
+        let (old, new) = (round_up_to_page(self.view.len()), round_up_to_page(len));
+        // SAFETY: the first bytes stay accessible.
+        unsafe { self.view.set_len(len) };
+        if old > 0 {
+            self.space.decommit(0, old)?;
+        }
+        if old > new {
+            self.space.protect_none(new, old - new)?;
+        }
+        Ok(())
+    }
+
     /// Makes more of it accessible.
     pub(crate) fn grow(&self, len: usize) -> io::Result<()> {
         debug_assert!(!self.view.is_borrowed() && len >= self.view.len());
@@ -66,6 +81,11 @@ mod tests {
         assert_eq!((bytes.bytes()[65535], bytes.bytes()[3 * 65536 - 1]), (7, 0));
         drop(bytes);
         assert!(memory.grow(2 << 20).is_err());
+        memory.view().borrow_mut().unwrap().bytes_mut()[0] = 9;
+        memory.reset(65536).unwrap();
+        assert_eq!(memory.view().borrow().unwrap().bytes(), [0; 65536]);
+        memory.grow(3 * 65536).unwrap();
+        assert_eq!(memory.view().borrow().unwrap().bytes(), [0; 3 * 65536]);
         assert_eq!(memory.view().len(), 3 * 65536);
     }
 }

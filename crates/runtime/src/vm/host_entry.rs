@@ -8,8 +8,10 @@ use selvedge_artifact::types::FuncType;
 
 use super::activation::Outcome;
 use super::context::{ArraySlot, VMFuncRef};
+use super::resume::{self, Place};
 use crate::host::error::HostError;
-use crate::host::func::HostFunc;
+use crate::host::func::{HostFunc, WasmResults};
+use crate::host::suspend::{Flow, to_bits};
 use crate::host::vmctx::Vmctx;
 use crate::instance::record::Record;
 use crate::traphandlers::{host_boundary, on_host_stack};
@@ -47,26 +49,81 @@ impl<F: Send + Sync + 'static> Env<F> {
     }
 }
 
-/// Runs a host function's body for an entry; `None` if it did not return, which is then on record.
+/// Runs a host function's body for an entry; `None` if it did not return, which is then on record. `slots`
+/// are those of the entry, null if the result is to be in a register.
 ///
 /// # Safety
 ///
 /// - `func_ref` is the `VMFuncRef` of a host function whose environment is an `Env<F>`.
 /// - `caller` is the record that the calling instance's context names.
+/// - `slots` is null or points to as many slots as the type has results.
 #[inline(always)]
-pub(crate) unsafe fn run<F: 'static, T>(
+pub(crate) unsafe fn run<F: 'static, T: WasmResults>(
     func_ref: *const VMFuncRef,
     caller: *const Record,
-    body: impl FnOnce(&F, &Vmctx<'_>) -> Result<T, HostError>,
+    slots: *mut ArraySlot,
+    body: impl FnOnce(&F, &Vmctx<'_>) -> Result<Flow<T>, HostError>,
 ) -> Option<T> {
     // SAFETY: the caller vouches for both pointers; they live at least as long as this hostcall, since
     // the instance that is calling owns the record and keeps the function (I-11).
     let (env, caller) = unsafe { (&*((*func_ref).ctx as *const Env<F>), &*caller) };
     let vmctx = Vmctx::new(caller);
     match host_boundary(|| on_host_stack(|| body(&env.func, &vmctx))) {
-        Ok(Ok(value)) => Some(value),
+        Ok(Ok(Flow::Return(value))) => Some(value),
+        Ok(Ok(Flow::Yield(suspended))) => {
+            resume::park(caller, place::<T>(slots), suspended.erased());
+            None
+        }
         Ok(Err(error)) => fail(caller, Outcome::Host(error)),
         Err(reason) => fail(caller, reason.into()),
+    }
+}
+
+/// As [`run`], on a fiber, so that the body can suspend the guest in the middle.
+///
+/// # Safety
+///
+/// As [`run`].
+#[inline(always)]
+pub(crate) unsafe fn run_on_fiber<F: 'static, T: WasmResults>(
+    func_ref: *const VMFuncRef,
+    caller: *const Record,
+    slots: *mut ArraySlot,
+    body: impl FnOnce(&F, &Vmctx<'_>) -> Result<Flow<T>, HostError> + 'static,
+) -> Option<T> {
+    // SAFETY: as for `run`.
+    let (env, record) = unsafe { ((*func_ref).ctx as *const Env<F>, &*caller) };
+    let place = place::<T>(slots);
+    // SAFETY: the root catches what the body raises. Environment and record are there as long as the
+    // instance, which gives the fiber up before it drops them (I-50).
+    let done = unsafe {
+        resume::start_fiber(record, place, move |yielder| {
+            let (env, caller) = (&*env, &*caller);
+            let vmctx = Vmctx::on_fiber(caller, yielder);
+            match host_boundary(|| body(&env.func, &vmctx)) {
+                Ok(Ok(Flow::Return(value))) => {
+                    caller.store().suspension.set_results(to_bits(value));
+                }
+                Ok(Ok(Flow::Yield(suspended))) => {
+                    resume::park(caller, place, suspended.erased());
+                }
+                Ok(Err(error)) => caller.store().raise(Outcome::Host(error)),
+                Err(reason) => caller.store().raise(reason.into()),
+            }
+        })
+    };
+    done.then(|| {
+        let results = record.store().suspension.results();
+        T::load(&|i| results[i])
+    })
+}
+
+/// Where the results of a host function of these types belong.
+fn place<T: WasmResults>(slots: *mut ArraySlot) -> Place {
+    if slots.is_null() {
+        Place::Register
+    } else {
+        Place::Slots(slots, T::COUNT)
     }
 }
 
@@ -78,14 +135,14 @@ fn fail<T>(caller: &Record, outcome: Outcome) -> Option<T> {
 
 /// Makes a [`HostFunc`] of a closure with scalar parameters: defines both entries for its types.
 macro_rules! typed {
-    ($func:expr, $Fun:ident, $Ret:ident, $func_ty:expr, $($ty:ident $var:ident $n:literal),*) => {{
+    ($run:ident, $func:expr, $Fun:ident, $Ret:ident, $func_ty:expr, $($ty:ident $var:ident $n:literal),*) => {{
         use $crate::host::func::{HostReturn, WasmResults};
         use $crate::host::vmctx::Vmctx;
         use $crate::instance::record::Record;
         use $crate::vm::context::{ArraySlot, VMFuncRef};
 
         $crate::vm::host_entry::entries! {
-            $Fun, $Ret, $($ty $var $n),*
+            $run, $Fun, $Ret, $($ty $var $n),*
         }
         $crate::vm::host_entry::Env::host_func(
             $func_ty,
@@ -99,7 +156,7 @@ pub(crate) use typed;
 
 /// The two entries of a closure type.
 macro_rules! entries {
-    ($Fun:ident, $Ret:ident, $($ty:ident $var:ident $n:literal),*) => {
+    ($run:ident, $Fun:ident, $Ret:ident, $($ty:ident $var:ident $n:literal),*) => {
         // SAFETY: called through `guest_to_host` with a `VMFuncRef` made by `Env::host_func` from these
         // very types, by code compiled for the type that `func_type` gives.
         #[allow(unsafe_code, reason = "room R5: expanded from vm/host_entry.rs")]
@@ -114,8 +171,9 @@ macro_rules! entries {
         {
             // SAFETY: the pointers are what the trampoline passes, see above.
             let result = unsafe {
-                $crate::vm::host_entry::run::<$Fun, _>(func_ref, caller, |func, vmctx| {
-                    func(vmctx, $($ty::from_abi($var)),*).into_result()
+                let slots = core::ptr::null_mut();
+                $crate::vm::host_entry::$run::<$Fun, _>(func_ref, caller, slots, move |func, vmctx| {
+                    func(vmctx, $($ty::from_abi($var)),*).into_flow()
                 })
             };
             result.map(WasmResults::into_reg).unwrap_or_default()
@@ -137,8 +195,8 @@ macro_rules! entries {
             $(let $var = $ty::from_bits(unsafe { (*slots.add($n)).lo });)*
             // SAFETY: as for `regs`.
             let result = unsafe {
-                $crate::vm::host_entry::run::<$Fun, _>(func_ref, caller, |func, vmctx| {
-                    func(vmctx, $($var),*).into_result()
+                $crate::vm::host_entry::$run::<$Fun, _>(func_ref, caller, slots, move |func, vmctx| {
+                    func(vmctx, $($var),*).into_flow()
                 })
             };
             if let Some(results) = result {
@@ -152,20 +210,42 @@ macro_rules! entries {
 }
 pub(crate) use entries;
 
-/// A host function that takes its slots as a slice.
-pub(crate) fn by_array<F>(ty: FuncType, func: F) -> HostFunc
+/// A host function that takes its slots as a slice, and puts its results there.
+pub(crate) fn by_array<F>(ty: FuncType, suspending: bool, func: F) -> HostFunc
 where
     F: Fn(&Vmctx<'_>, &mut [ArraySlot]) -> Result<(), HostError> + Send + Sync + 'static,
 {
     let slots = ty.abi().array_slots();
+    let entry = if suspending {
+        array_on_fiber::<F>
+    } else {
+        array_counted::<F>
+    };
     // No entry in registers: this form is for functions whose type is only known at run time.
-    Env::host_func(ty, Counted { slots, func }, 0, array_counted::<F>)
+    Env::host_func(ty, Counted { slots, func }, 0, entry)
 }
 
 /// A function and how many slots its type has.
 struct Counted<F> {
     slots: usize,
     func: F,
+}
+
+impl<F> Counted<F>
+where
+    F: Fn(&Vmctx<'_>, &mut [ArraySlot]) -> Result<(), HostError>,
+{
+    /// # Safety
+    ///
+    /// - `slots` are as many as were counted, and belong to this call alone.
+    unsafe fn call(&self, vmctx: &Vmctx<'_>, slots: *mut ArraySlot) -> Result<(), HostError> {
+        let slots = match self.slots {
+            0 => &mut [],
+            // SAFETY: the caller's promise.
+            count => unsafe { core::slice::from_raw_parts_mut(slots, count) },
+        };
+        (self.func)(vmctx, slots)
+    }
 }
 
 // SAFETY: called with a `VMFuncRef` made by `by_array`, with as many slots as its type needs.
@@ -178,12 +258,24 @@ unsafe extern "C" fn array_counted<F>(
 {
     // SAFETY: the pointers are what the trampoline passes; the slots belong to this call alone.
     unsafe {
-        run::<Counted<F>, _>(func_ref, caller, |counted, vmctx| {
-            let slots = match counted.slots {
-                0 => &mut [],
-                count => core::slice::from_raw_parts_mut(slots, count),
-            };
-            (counted.func)(vmctx, slots)
+        run::<Counted<F>, ()>(func_ref, caller, slots, |counted, vmctx| {
+            counted.call(vmctx, slots).map(Flow::Return)
+        });
+    }
+}
+
+// SAFETY: as `array_counted`. The slots are on the guest's stack, which waits for the host function.
+unsafe extern "C" fn array_on_fiber<F>(
+    func_ref: *const VMFuncRef,
+    caller: *const Record,
+    slots: *mut ArraySlot,
+) where
+    F: Fn(&Vmctx<'_>, &mut [ArraySlot]) -> Result<(), HostError> + Send + Sync + 'static,
+{
+    // SAFETY: as for `array_counted`.
+    unsafe {
+        run_on_fiber::<Counted<F>, ()>(func_ref, caller, slots, move |counted, vmctx| {
+            counted.call(vmctx, slots).map(Flow::Return)
         });
     }
 }

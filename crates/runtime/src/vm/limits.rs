@@ -4,6 +4,7 @@
 use core::cell::UnsafeCell;
 
 use super::context::VMRuntimeLimits;
+use crate::arch::{Control, ParkedRegs};
 
 /// Request bit: leave the guest, the reason is in the store.
 const LEAVE: u64 = 1;
@@ -13,7 +14,7 @@ const LEAVE: u64 = 1;
 /// Host and guest of a store never run at the same time, so plain accesses are enough; they go through
 /// the cell because the compiler can't see those of the trampolines.
 #[derive(Debug)]
-pub(crate) struct LimitsCell(UnsafeCell<VMRuntimeLimits>);
+pub(crate) struct LimitsCell(UnsafeCell<Control>);
 
 /// What an inner entry overwrites.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +22,12 @@ pub(crate) struct Exit {
     pub(crate) fp: usize,
     pub(crate) pc: usize,
     pub(crate) entry_sp: usize,
+    parked: ParkedRegs,
 }
 
 impl LimitsCell {
     pub(crate) fn new() -> Self {
-        Self(UnsafeCell::new(VMRuntimeLimits {
+        let limits = VMRuntimeLimits {
             stack_limit: u64::MAX,
             fuel_consumed: 0,
             epoch_deadline: 0,
@@ -34,22 +36,32 @@ impl LimitsCell {
             last_wasm_entry_sp: 0,
             host_sp: 0,
             request: 0,
-        }))
+        };
+        let parked = ParkedRegs::default();
+        Self(UnsafeCell::new(Control { limits, parked }))
+    }
+
+    /// What the assembly gets.
+    pub(crate) fn control(&self) -> *const Control {
+        self.0.get()
     }
 
     /// What generated code gets.
     pub(crate) fn as_ptr(&self) -> *const VMRuntimeLimits {
-        self.0.get()
+        self.control().cast()
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut VMRuntimeLimits) -> R) -> R {
         // SAFETY: the closures below neither enter a guest nor call back, so this is the only access.
-        f(unsafe { &mut *self.0.get() })
+        f(unsafe { &mut (*self.0.get()).limits })
     }
 
     /// Where the guest was last left, and where it was entered.
     pub(crate) fn exit(&self) -> Exit {
+        // SAFETY: as for `with`.
+        let parked = unsafe { (*self.0.get()).parked };
         self.with(|limits| Exit {
+            parked,
             fp: limits.last_wasm_exit_fp as usize,
             pc: limits.last_wasm_exit_pc as usize,
             entry_sp: limits.last_wasm_entry_sp as usize,
@@ -58,6 +70,8 @@ impl LimitsCell {
 
     /// Puts back what an inner entry has overwritten.
     pub(crate) fn restore(&self, exit: Exit) {
+        // SAFETY: as for `with`.
+        unsafe { (*self.0.get()).parked = exit.parked };
         self.with(|limits| {
             limits.last_wasm_exit_fp = exit.fp as u64;
             limits.last_wasm_exit_pc = exit.pc as u64;
@@ -80,9 +94,21 @@ impl LimitsCell {
         self.with(|limits| limits.fuel_consumed = count);
     }
 
+    /// Has a parked guest that counts fuel go on with the count as it is now.
+    pub(crate) fn park_fuel(&self) {
+        let count = self.fuel();
+        // SAFETY: as for `with`.
+        unsafe { (*self.0.get()).parked.set_pinned(count.cast_unsigned()) };
+    }
+
     /// Has the trampoline leave the guest.
     pub(crate) fn request_leave(&self) {
         self.with(|limits| limits.request |= LEAVE);
+    }
+
+    /// Whether the trampoline is to leave the guest.
+    pub(crate) fn leave_requested(&self) -> bool {
+        self.with(|limits| limits.request & LEAVE != 0)
     }
 
     /// Takes the request back.

@@ -28,3 +28,11 @@ pub(crate) fn grow(memory: &GuestMemory, slot: &mut Slot, len: usize) -> std::io
     unsafe { memory.set_len(len) };
     Ok(())
 }
+
+/// Makes memory 0 in its slot what it was in the beginning.
+pub(crate) fn reset(memory: &GuestMemory, slot: &mut Slot, len: usize) -> std::io::Result<()> {
+    debug_assert!(!memory.is_borrowed() && len <= memory.len());
+    // SAFETY: the first bytes stay accessible.
+    unsafe { memory.set_len(len) };
+    slot.clean()
+}

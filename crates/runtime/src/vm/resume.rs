@@ -1,0 +1,414 @@
+//! A guest that is suspended: what waits with it, and how it goes on or is given up.
+//!
+//! ```text
+//!  run ---> guest ---> host function: yield      Store::suspension   how the host function goes on
+//!  <--- Yielded <--- leave                       Store::parked       the guest's stack, its slots
+//!
+//!  resume ---> host function goes on ---> arch::resume ---> guest ---> ...
+//!         |                          '--> fails: a request, which arch::resume obeys
+//!         '--> suspends again: likewise
+//! ```
+//!
+//! While it waits, `depth` is 0, `running` is null, the limits keep the guest's exit, and the state of the
+//! store is `Yielded`, in which nothing else enters the guest.
+#![allow(unsafe_code, reason = "room R5, SAFETY.md")]
+
+use core::cell::Cell;
+use core::ptr;
+use std::fmt;
+
+use super::activation::{Activation, Outcome};
+use super::callee::Callee;
+use super::context::ArraySlot;
+use super::enter::{Stopped, check_host_stack, load_slots, stopped};
+use super::fiber::{Fiber, Wake};
+use crate::arch;
+use crate::error::Error;
+use crate::host::error::HostError;
+use crate::host::suspend::{Answer, Bits, Erased, ErasedCall, ErasedFlow, Expects, YieldedVal};
+use crate::host::vmctx::Vmctx;
+use crate::instance::record::Record;
+use crate::instance::state::State;
+use crate::instance::store::Store;
+use crate::stack::{Stack, cache};
+use crate::traphandlers::{host_boundary, lazy_per_thread_init, scopes};
+use crate::value::Val;
+
+/// What the guest left behind when it was suspended.
+pub(crate) struct Parked {
+    /// Its stack, with its frames.
+    stack: Box<Stack>,
+    /// Address of the slots of its entry, on that stack.
+    slots: usize,
+    /// The function that was called.
+    callee: Option<Callee>,
+}
+
+impl Parked {
+    pub(super) fn new(stack: Box<Stack>, slots: usize) -> Self {
+        Self {
+            stack,
+            slots,
+            callee: None,
+        }
+    }
+
+    pub(super) fn set_callee(&mut self, callee: Callee) {
+        self.callee = Some(callee);
+    }
+}
+
+/// How a host function that suspended its guest goes on.
+enum Continuation {
+    Bits(Bits),
+    Call(ErasedCall),
+    Fiber(Fiber),
+}
+
+/// A host function that has suspended its guest.
+struct Waiting {
+    continuation: Continuation,
+    expects: Expects,
+    /// Who called it.
+    caller: *const Record,
+    /// Where its results belong.
+    place: Place,
+}
+
+/// Where the results of a host function belong.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// In a register.
+    Register,
+    /// In that many slots on the guest's stack.
+    Slots(*mut ArraySlot, usize),
+}
+
+impl Place {
+    /// Puts results where they belong; what a register is to hold.
+    fn put(self, bits: &Bits) -> u64 {
+        match self {
+            Self::Register => return bits[0],
+            Self::Slots(slots, count) => {
+                for (i, &value) in bits.iter().take(count).enumerate() {
+                    // SAFETY: the slots are on the guest's stack, in the frame that waits for the host
+                    // function, and as many as it has results.
+                    unsafe { *slots.add(i) = ArraySlot::new(value) };
+                }
+            }
+        }
+        0
+    }
+}
+
+/// The part of a store that deals with suspended host functions.
+#[derive(Default)]
+pub(crate) struct Suspension {
+    waiting: Cell<Option<Waiting>>,
+    /// What a host function on a fiber hands out with the slice that it ends.
+    asked: Cell<Option<(YieldedVal, Expects)>>,
+    answer: Cell<Answer>,
+    /// Results of a host function that is done on its fiber.
+    results: Cell<Bits>,
+    /// `catch_traps` around the slice that runs.
+    scopes: Cell<u32>,
+    unwinding: Cell<bool>,
+}
+
+impl Suspension {
+    /// Whether the frames of a suspended host function are being unwound.
+    pub(crate) fn unwinding(&self) -> bool {
+        self.unwinding.get()
+    }
+
+    /// How many `catch_traps` were around the slice that runs when it began.
+    pub(crate) fn scopes(&self) -> u32 {
+        self.scopes.get()
+    }
+
+    /// Says what the slice that is about to end hands out.
+    pub(crate) fn ask(&self, val: YieldedVal, expects: Expects) {
+        self.asked.set(Some((val, expects)));
+    }
+
+    /// Takes what the guest was resumed with.
+    pub(crate) fn take_answer(&self) -> Answer {
+        self.answer.take()
+    }
+
+    /// Keeps the results of a host function that is done on its fiber.
+    pub(super) fn set_results(&self, bits: Bits) {
+        self.results.set(bits);
+    }
+
+    /// The results of a host function that is done on its fiber.
+    pub(super) fn results(&self) -> Bits {
+        self.results.get()
+    }
+}
+
+/// Has the guest of a host function left, because the host function says so by what it returns.
+#[cold]
+pub(super) fn park(
+    caller: &Record,
+    place: Place,
+    (val, expects, next): (YieldedVal, Expects, Erased),
+) {
+    let store = caller.store();
+    if let Err(error) = store.check_suspendable() {
+        store.raise(Outcome::Host(error));
+        return;
+    }
+    let continuation = match next {
+        Erased::Return(bits) => Continuation::Bits(bits),
+        Erased::Call(call) => Continuation::Call(call),
+    };
+    store.suspension.waiting.set(Some(Waiting {
+        continuation,
+        expects,
+        caller,
+        place,
+    }));
+    store.raise(Outcome::Yield(val));
+}
+
+/// Runs the first slice of a host function on a fiber; whether it has returned. If not, a request is there.
+///
+/// # Safety
+///
+/// - `root` does not unwind.
+/// - `caller` is the record that the calling instance's context names.
+pub(super) unsafe fn start_fiber(
+    caller: &Record,
+    place: Place,
+    root: impl FnOnce(&super::fiber::Yielder) + 'static,
+) -> bool {
+    let store = caller.store();
+    let outer = store.suspension.scopes.replace(scopes());
+    // SAFETY: passed on from the caller.
+    let fiber = unsafe { Fiber::start(root) };
+    store.suspension.scopes.set(outer);
+    match fiber {
+        Ok(None) => !store.is_raised(),
+        Ok(Some(fiber)) => {
+            wait(store, caller, place, fiber);
+            false
+        }
+        Err(error) => {
+            let error = Error::system("map a stack for a host function")(error);
+            store.raise(Outcome::Host(HostError::from(error)));
+            false
+        }
+    }
+}
+
+/// Keeps a fiber that has ended its slice, and has the guest left.
+fn wait(store: &Store, caller: *const Record, place: Place, fiber: Fiber) {
+    let (val, expects) = store.suspension.asked.take().unwrap_or_default();
+    store.suspension.waiting.set(Some(Waiting {
+        continuation: Continuation::Fiber(fiber),
+        expects,
+        caller,
+        place,
+    }));
+    store.raise(Outcome::Yield(val));
+}
+
+/// Lets the suspended guest of a store go on; the values that it returns.
+///
+/// # Errors
+///
+/// Those of [`Instance::resume_with_val`](crate::Instance::resume_with_val). What was given and does not fit
+/// changes nothing.
+pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
+    lazy_per_thread_init()?;
+    check_host_stack(store)?;
+    let (Some(waiting), Some(parked)) = (store.suspension.waiting.take(), store.parked.take())
+    else {
+        return Err(Error::InvalidArgument("the guest is not suspended"));
+    };
+    if let Err(error) = fits(&waiting, &answer) {
+        store.suspension.waiting.set(Some(waiting));
+        store.parked.set(Some(parked));
+        return Err(error);
+    }
+    store.state.set(State::Ready);
+    store.yielded.set(None);
+    let bounds = parked.stack.bounds();
+    let activation = Activation::new(
+        store,
+        store.limits.as_ptr(),
+        bounds,
+        store.memories.as_slice(),
+    );
+    store.running.set(bounds);
+    store.depth.set(1);
+    let left = activation.publish(|| {
+        let result = go_on(store, waiting, answer);
+        if store.counts_fuel() {
+            store.limits.park_fuel();
+        }
+        // SAFETY: the guest was left by the request of the host function that has just gone on; its stack
+        // was kept as it was, entries since have put back what they changed. A failure of the host function
+        // is a request, and then no result is looked at.
+        unsafe { arch::resume(store.limits.control(), result) }
+    });
+    let result = if left == 0 {
+        Ok(parked.results(store))
+    } else {
+        Err(stopped(store, &activation))
+    };
+    store.depth.set(0);
+    store.running.set(ptr::null());
+    match &result {
+        Err(Stopped::Yielded) => store.parked.set(Some(parked)),
+        Err(stopped) if stopped.is_overflow() => cache::release_overflowed(parked.stack),
+        _ => cache::release(parked.stack),
+    }
+    result.map_err(Stopped::into_error)
+}
+
+impl Parked {
+    /// The results that the guest left in its slots.
+    fn results(&self, store: &Store) -> Vec<Val> {
+        let Some(callee) = &self.callee else {
+            return Vec::new();
+        };
+        let types = callee.results(store);
+        // SAFETY: the slots of the entry are as many as the function has results; the guest has returned.
+        load_slots(unsafe { slots_at(self.slots, types.len()) }, types, store)
+    }
+}
+
+/// The slots at an address.
+///
+/// # Safety
+///
+/// - There are `count` initialised slots on a guest stack whose guest does not run.
+unsafe fn slots_at<'a>(addr: usize, count: usize) -> &'a [ArraySlot] {
+    // SAFETY: the caller's promise.
+    unsafe { core::slice::from_raw_parts(ptr::with_exposed_provenance(addr), count) }
+}
+
+/// Whether the guest can be resumed here and with this.
+fn fits(waiting: &Waiting, answer: &Answer) -> Result<(), Error> {
+    match &waiting.continuation {
+        Continuation::Fiber(fiber) if !fiber.is_of_this_thread() => Err(Error::OtherThread),
+        _ => waiting.expects.check(answer),
+    }
+}
+
+/// Lets the host function go on; its result, if that is to be in a register.
+fn go_on(store: &Store, waiting: Waiting, answer: Answer) -> u64 {
+    let Waiting {
+        continuation,
+        caller,
+        place,
+        ..
+    } = waiting;
+    match continuation {
+        Continuation::Bits(bits) => place.put(&bits),
+        Continuation::Call(call) => {
+            // SAFETY: the record was the caller's when the guest was suspended; records never leave their
+            // store.
+            let caller = unsafe { &*caller };
+            match host_boundary(|| call(&Vmctx::new(caller), answer)) {
+                Ok(Ok(ErasedFlow::Return(bits))) => return place.put(&bits),
+                Ok(Ok(ErasedFlow::Yield(suspended))) => park(caller, place, suspended),
+                Ok(Err(error)) => store.raise(Outcome::Host(error)),
+                Err(reason) => store.raise(reason.into()),
+            }
+            0
+        }
+        Continuation::Fiber(fiber) => {
+            store.suspension.answer.set(answer);
+            let outer = store.suspension.scopes.replace(scopes());
+            let fiber = fiber.slice(Wake::GoOn);
+            store.suspension.scopes.set(outer);
+            match fiber {
+                // If it failed, or suspended the guest by its return value, a request is there.
+                None => place.put(&store.suspension.results()),
+                Some(fiber) => {
+                    wait(store, caller, place, fiber);
+                    0
+                }
+            }
+        }
+    }
+}
+
+/// Gives up a suspended guest: the frames of its suspending host function are unwound, its own stack is
+/// released. Without a suspended guest it does nothing.
+///
+/// # Errors
+///
+/// [`Error::OtherThread`] if there are frames of another thread. Nothing is changed then.
+pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
+    let Some(mut waiting) = store.suspension.waiting.take() else {
+        return Ok(());
+    };
+    if fits(&waiting, &None).is_err_and(|error| matches!(error, Error::OtherThread)) {
+        store.suspension.waiting.set(Some(waiting));
+        return Err(Error::OtherThread);
+    }
+    store.yielded.set(None);
+    let parked = store.parked.take();
+    if let Continuation::Fiber(fiber) = waiting.continuation {
+        // Destructors of its frames may call the guest, as the host function might have.
+        let bounds = parked
+            .as_ref()
+            .map(|parked| ptr::from_ref(parked.stack.bounds()));
+        store.running.set(bounds.unwrap_or(ptr::null()));
+        store.depth.set(1);
+        let left = unwind(store, fiber);
+        store.depth.set(0);
+        store.running.set(ptr::null());
+        if let Some(fiber) = left {
+            waiting.continuation = Continuation::Fiber(fiber);
+            leak(waiting);
+        }
+    }
+    if let Some(parked) = parked {
+        cache::release(parked.stack);
+    }
+    Ok(())
+}
+
+/// Unwinds the frames of a fiber; the fiber, if that can't be done.
+fn unwind(store: &Store, fiber: Fiber) -> Option<Fiber> {
+    if cfg!(panic = "abort") {
+        return Some(fiber);
+    }
+    store.suspension.unwinding.set(true);
+    let left = fiber.slice(Wake::Unwind);
+    store.suspension.unwinding.set(false);
+    // What it says at last is nobody's business any more: the guest is given up.
+    drop(store.take_outcome());
+    drop(store.suspension.waiting.take());
+    left
+}
+
+/// Gives up a suspended guest whose store is about to be dropped, wherever.
+pub(crate) fn abandon_for_good(store: &Store) {
+    if abandon(store).is_ok() {
+        return;
+    }
+    // Frames of another thread: they can't be unwound here, and what they own must stay.
+    if let Some(waiting) = store.suspension.waiting.take() {
+        leak(waiting);
+    }
+}
+
+/// Leaves the frames of a host function, and what they may have lent to other threads, where they are for
+/// ever (I-50).
+fn leak(waiting: Waiting) {
+    // SAFETY: the store, and with it the record, lives while this runs.
+    core::mem::forget(unsafe { &*waiting.caller }.keep_imports());
+    core::mem::forget(waiting);
+}
+
+impl fmt::Debug for Suspension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suspension").finish_non_exhaustive()
+    }
+}
