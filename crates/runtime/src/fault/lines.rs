@@ -12,6 +12,10 @@ use gimli::{Dwarf, EndianArcSlice, Error, LittleEndian, SectionId};
 /// Frames of one instruction that are told at most: inlining nests, and who made the DWARF says how deep.
 const MAX_INLINED: usize = 64;
 
+/// How deep entries of DWARF may be nested: addr2line follows inlined functions by recursion, on the
+/// host's stack. Compilers stay below a hundred.
+const MAX_DEPTH: isize = 256;
+
 /// A place in the source of a guest, as its DWARF has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -49,7 +53,11 @@ impl Lines {
             let bytes: Arc<[u8]> = section(id.name()).into();
             Ok::<_, Error>(EndianArcSlice::new(bytes, LittleEndian))
         };
-        let context = Context::from_dwarf(Dwarf::load(load).ok()?).ok()?;
+        let dwarf = Dwarf::load(load).ok()?;
+        if !is_shallow(&dwarf).ok()? {
+            return None;
+        }
+        let context = Context::from_dwarf(dwarf).ok()?;
         Some(Self(Mutex::new(context)))
     }
 
@@ -84,6 +92,24 @@ impl Lines {
     }
 }
 
+/// Whether no entry is nested deeper than [`MAX_DEPTH`].
+fn is_shallow(dwarf: &Dwarf<EndianArcSlice<LittleEndian>>) -> Result<bool, Error> {
+    let mut units = dwarf.units();
+    while let Some(header) = units.next()? {
+        let abbreviations = dwarf.abbreviations(&header)?;
+        let mut entries = header.entries_raw(&abbreviations, None)?;
+        while !entries.is_empty() {
+            if entries.next_depth() > MAX_DEPTH {
+                return Ok(false);
+            }
+            if let Some(abbreviation) = entries.read_abbreviation()? {
+                entries.skip_attributes(abbreviation.attributes())?;
+            }
+        }
+    }
+    Ok(true)
+}
+
 impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lines").finish_non_exhaustive()
@@ -93,6 +119,41 @@ impl fmt::Debug for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// DWARF of one function with so many functions inlined into each other.
+    fn nested(depth: usize) -> [(&'static str, Vec<u8>); 2] {
+        // Tag, has children, attributes with their forms (DWARF 4, 7.5.3): low_pc as an address, high_pc
+        // as a length of four bytes.
+        let mut abbreviations = Vec::new();
+        for (code, tag) in [(1, 0x11), (2, 0x2e), (3, 0x1d)] {
+            abbreviations.extend([code, tag, 1, 0x11, 0x01, 0x12, 0x06, 0, 0]);
+        }
+        abbreviations.push(0);
+        let range = [0, 0, 0, 0, 100, 0, 0, 0];
+        // Version 4, abbreviations at 0, addresses of four bytes.
+        let mut unit = vec![4, 0, 0, 0, 0, 0, 4];
+        for code in [1, 2].into_iter().chain(std::iter::repeat_n(3, depth)) {
+            unit.push(code);
+            unit.extend(range);
+        }
+        unit.extend(std::iter::repeat_n(0, depth + 2));
+        let mut info = (unit.len() as u32).to_le_bytes().to_vec();
+        info.extend(unit);
+        [(".debug_abbrev", abbreviations), (".debug_info", info)]
+    }
+
+    #[test]
+    fn entries_that_are_nested_without_end_do_not_use_up_the_hosts_stack() {
+        let read = |sections: &[(&str, Vec<u8>)]| {
+            Lines::read(|name| {
+                let section = sections.iter().find(|section| section.0 == name);
+                section.map_or(&[][..], |section| &section.1)
+            })
+        };
+        let lines = read(&nested(200)).expect("as deep as compilers go, and further");
+        assert_eq!(lines.find(50).len(), MAX_INLINED);
+        assert!(read(&nested(1_000_000)).is_none());
+    }
 
     #[test]
     fn nonsense_names_no_line() {
