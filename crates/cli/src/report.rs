@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use selvedge::{ExternType, FuncType, RuntimeError, ValType};
+use selvedge::{CompileError, ExternType, FuncType, Proposal, RuntimeError, ValType};
 use thiserror::Error;
 
 use crate::exit_code::ExitCode;
@@ -122,6 +122,15 @@ pub(crate) enum Failure {
     /// `inspect --asm` of an artifact.
     #[error("{0} is an artifact: the code generator's text can only be shown of a module")]
     DumpOfArtifact(FileName),
+    /// A script that is no text.
+    #[error("{file} is not text: its byte {at} is not UTF-8")]
+    NotText { file: FileName, at: usize },
+    /// A script that can't be run at all.
+    #[error("{0}")]
+    Script(selvedge_wast::Error),
+    /// Flags that contradict each other.
+    #[error("the proposal {0} is turned off, but one that is turned on needs it")]
+    ProposalNeeded(Proposal),
     /// `validate` of an artifact.
     #[error(
         "{0} is an artifact: it was valid when it was compiled, and there is no module in it to check"
@@ -138,6 +147,16 @@ pub(crate) enum FileName {
     /// Standard input.
     #[error("stdin")]
     Stdin,
+}
+
+impl FileName {
+    /// The name as it was given.
+    pub(crate) fn plain(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Stdin => "stdin".to_owned(),
+        }
+    }
 }
 
 impl Failure {
@@ -185,6 +204,15 @@ impl Failure {
                 "give the module it was compiled from, or use `objdump -d` on the artifact"
                     .to_owned(),
             ),
+            Self::ProposalNeeded(proposal) => Some(format!(
+                "leave out `--disable {proposal}` or the `--enable` that needs it"
+            )),
+            Self::Module { source, .. } => match &**source {
+                selvedge::Error::Compile(CompileError::Disabled { proposal, .. }) => {
+                    Some(format!("`--enable {proposal}` turns it on"))
+                }
+                _ => None,
+            },
             Self::ValidateArtifact(_) => {
                 Some("`selvedge inspect` checks and shows an artifact".to_owned())
             }
@@ -236,6 +264,11 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
         line(&format_args!("help: {help}"));
     }
     failure.exit_code()
+}
+
+/// Says which directive of a script failed, as compilers say where an error is.
+pub(crate) fn failed_directive(file: &FileName, failure: &selvedge_wast::Failure) {
+    line(&format_args!("{}:{failure}", file.plain()));
 }
 
 /// Says what was not understood on the command line, or gives the help that was asked for.

@@ -64,7 +64,7 @@ impl<'a> Compiler<'a> {
     /// Reads a module.
     pub(crate) fn new(wasm: &'a [u8], settings: &'a Settings) -> Result<Self, Error> {
         let isas = Isas::new(settings)?;
-        let module = Module::read(wasm)?;
+        let module = Module::read(wasm, settings.proposals)?;
         let offsets = VMOffsets::new(&module.info)?;
         Ok(Self {
             module,

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::proposals::Proposal;
+
 /// A module could not be compiled.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -19,6 +21,16 @@ pub enum Error {
     Unsupported {
         /// The feature or the operator.
         feature: String,
+        /// Byte offset in the Wasm file.
+        offset: u64,
+    },
+    /// The module uses a proposal that the settings turn off.
+    #[error(
+        "the module uses the proposal {proposal}, which is turned off (at offset {offset:#x}); turn it on, or build the module without it"
+    )]
+    Disabled {
+        /// The proposal.
+        proposal: Proposal,
         /// Byte offset in the Wasm file.
         offset: u64,
     },
@@ -79,6 +91,15 @@ impl Error {
         }
     }
 
+    /// What to say of a feature that the validator was told to refuse.
+    fn missing(feature: wasmparser::WasmFeatures, offset: u64) -> Self {
+        match Proposal::of_flags(feature) {
+            Some(proposal) if proposal.is_built() => Self::Disabled { proposal, offset },
+            Some(proposal) => Self::unsupported(proposal.name(), offset),
+            None => Self::unsupported(feature_name(feature), offset),
+        }
+    }
+
     /// An [`Error::Codegen`].
     pub(crate) fn codegen(func: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Codegen {
@@ -97,8 +118,14 @@ impl From<wasmparser::Error> for Error {
             .missing_wasm_feature()
             .filter(|feature| *feature != draft)
             .filter(|_| !error.message().contains("non-empty tag result type"));
+        // Of these the validator does not say what is missing.
+        let missing = missing.or(match error.message() {
+            "multiple memories" => Some(wasmparser::WasmFeatures::MULTI_MEMORY),
+            "multiple tables" => Some(wasmparser::WasmFeatures::REFERENCE_TYPES),
+            _ => None,
+        });
         match missing {
-            Some(feature) => Self::unsupported(feature_name(feature), error.offset()),
+            Some(feature) => Self::missing(feature, error.offset()),
             None => Self::invalid(error.message(), error.offset()),
         }
     }

@@ -21,6 +21,7 @@ mod func;
 mod module;
 mod operators;
 mod parallel;
+mod proposals;
 mod settings;
 mod target;
 mod trampoline;
@@ -28,6 +29,7 @@ mod trampoline;
 pub use dump::dump;
 pub use error::Error;
 pub use fuel_costs::FuelCosts;
+pub use proposals::{Proposal, Proposals};
 pub use selvedge_artifact::header::Identity;
 pub use selvedge_artifact::module::ModuleInfo;
 pub use selvedge_artifact::write::Compiled;
@@ -49,14 +51,14 @@ pub fn compile(wasm: &[u8], settings: &Settings) -> Result<Compiled, Error> {
 
 /// Checks that a module is valid and that its features are supported, without generating code.
 pub fn validate(wasm: &[u8], settings: &Settings) -> Result<(), Error> {
-    let module = module::Module::read(wasm)?;
+    let module = module::Module::read(wasm, settings.proposals)?;
     module.validate_bodies(settings.parallel)
 }
 
 /// What is in a module, less what only compiling tells (where code is and what tables hold), if it is
 /// valid and its features are supported.
 pub fn describe(wasm: &[u8], settings: &Settings) -> Result<ModuleInfo, Error> {
-    let module = module::Module::read(wasm)?;
+    let module = module::Module::read(wasm, settings.proposals)?;
     module.validate_bodies(settings.parallel)?;
     Ok(module.info)
 }

@@ -3,6 +3,7 @@
 pub use selvedge_artifact::tunables::{Metering, OptLevel, Tunables};
 
 use crate::fuel_costs::FuelCosts;
+use crate::proposals::Proposals;
 
 /// The CPU that code is made for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -53,6 +54,11 @@ pub struct Settings {
     /// specification's deterministic profile. If not, they give what this CPU does fastest of what
     /// the specification allows.
     pub relaxed_simd_deterministic: bool,
+    /// Which proposals modules may use.
+    pub proposals: Proposals,
+    /// Whether every NaN that arithmetic makes is the canonical one, positive and without a payload. If not,
+    /// it is what the CPU gives.
+    pub nan_canonicalization: bool,
     /// What each instruction costs in fuel, if code is to count it. [`Tunables::metering`] says the same to
     /// the runtime; [`Settings::count_fuel`] sets both.
     pub fuel: Option<FuelCosts>,
@@ -80,6 +86,8 @@ impl Default for Settings {
             tunables: Tunables::default(),
             relaxed_simd_deterministic: false,
             keep_dwarf: false,
+            proposals: Proposals::default(),
+            nan_canonicalization: false,
             fuel: None,
             parallel: true,
         }

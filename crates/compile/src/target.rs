@@ -184,6 +184,14 @@ fn shared_flags(settings: &Settings, allocator: &str) -> Result<settings::Flags,
         ("probestack_size_log2", &guard_log2),
         ("enable_heap_access_spectre_mitigation", "true"),
         ("enable_table_access_spectre_mitigation", "true"),
+        (
+            "enable_nan_canonicalization",
+            if settings.nan_canonicalization {
+                "true"
+            } else {
+                "false"
+            },
+        ),
         // It holds the count of fuel; where none is counted it is a register like any other.
         (
             "enable_pinned_reg",

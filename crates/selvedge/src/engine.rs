@@ -11,7 +11,7 @@ use selvedge_runtime::Module;
 
 use crate::inspect::{self, Summary};
 use crate::source;
-use crate::{Cpu, Dump, Error, FuelCosts, OptLevel};
+use crate::{Cpu, Dump, Error, FuelCosts, OptLevel, Proposals};
 
 /// What may be chosen about an engine. The default is fast code for this machine, compiled on all its
 /// cores.
@@ -30,6 +30,8 @@ pub struct Settings {
     keep_dwarf: bool,
     single_threaded: bool,
     fuel: Option<FuelCosts>,
+    proposals: Proposals,
+    nan_canonicalization: bool,
 }
 
 impl Settings {
@@ -55,6 +57,32 @@ impl Settings {
     pub fn with_relaxed_simd_deterministic(mut self, deterministic: bool) -> Self {
         self.relaxed_simd_deterministic = deterministic;
         self
+    }
+
+    /// Which proposals modules may use, where it is not all that are built.
+    #[must_use]
+    pub fn with_proposals(mut self, proposals: Proposals) -> Self {
+        self.proposals = proposals;
+        self
+    }
+
+    /// Whether every NaN that arithmetic makes is the canonical one, positive and without a payload. If this is
+    /// not called, sign and payload are what the CPU gives.
+    #[must_use]
+    pub fn with_nan_canonicalization(mut self, canonical: bool) -> Self {
+        self.nan_canonicalization = canonical;
+        self
+    }
+
+    /// The deterministic profile of WebAssembly: what a guest computes depends on nothing but its code, its
+    /// arguments and what host functions give it, on every CPU and at every level of optimisation. NaNs are
+    /// canonical, relaxed SIMD gives the first of the allowed results. What memories and tables may grow to is
+    /// the embedder's to keep the same ([`Limits`](crate::Limits)), and so are clocks and random numbers, and how deep
+    /// calls may nest.
+    #[must_use]
+    pub fn deterministic(self) -> Self {
+        self.with_nan_canonicalization(true)
+            .with_relaxed_simd_deterministic(true)
     }
 
     /// Has code count fuel, each instruction at what the table says ([`FuelCosts::default`] is one unit for
@@ -113,6 +141,8 @@ impl Engine {
         compile.relaxed_simd_deterministic = settings.relaxed_simd_deterministic;
         compile.keep_dwarf = settings.keep_dwarf;
         compile.parallel = !settings.single_threaded;
+        compile.proposals = settings.proposals;
+        compile.nan_canonicalization = settings.nan_canonicalization;
         Ok(Self {
             runtime,
             settings: Arc::new(compile),

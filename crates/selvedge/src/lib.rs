@@ -47,7 +47,9 @@ mod source;
 // Engine: settings and the compiler.
 pub use engine::{Engine, Settings};
 pub use inspect::Summary;
-pub use selvedge_compile::{Cpu, Dump, FuelCosts, Identity, Metering, OptLevel, Tunables};
+pub use selvedge_compile::{
+    Cpu, Dump, FuelCosts, Identity, Metering, OptLevel, Proposal, Proposals, Tunables,
+};
 pub use source::Source;
 
 // Modules and their types.

@@ -7,12 +7,13 @@ mod inspect;
 mod invoke;
 mod run;
 mod validate;
+mod wast;
 
 use std::io::{self, Write};
 
-use selvedge::{Engine, Settings};
+use selvedge::{Engine, Proposals, Settings};
 
-use crate::args::{Command, CompilerArgs, OptLevel};
+use crate::args::{Command, CompilerArgs, OptLevel, ProposalArgs};
 use crate::exit_code::ExitCode;
 use crate::report::Failure;
 
@@ -22,12 +23,18 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Run(args) => run::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Validate(args) => validate::run(&args),
+        Command::Wast(args) => wast::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     }
 }
 
 /// The engine that the flags describe.
 fn engine(args: &CompilerArgs) -> Result<Engine, Failure> {
+    Ok(Engine::new(&settings(args)?)?)
+}
+
+/// The settings that the flags describe.
+fn settings(args: &CompilerArgs) -> Result<Settings, Failure> {
     let opt_level = match args.opt_level {
         OptLevel::None => selvedge::OptLevel::None,
         OptLevel::Speed => selvedge::OptLevel::Speed,
@@ -36,8 +43,30 @@ fn engine(args: &CompilerArgs) -> Result<Engine, Failure> {
     let settings = Settings::default()
         .with_opt_level(opt_level)
         .with_cpu(args.cpu)
-        .with_dwarf(args.debug_info);
-    Ok(Engine::new(&settings)?)
+        .with_dwarf(args.debug_info)
+        .with_proposals(proposals(&args.proposals)?)
+        .with_nan_canonicalization(args.canonical_nans);
+    Ok(if args.deterministic {
+        settings.deterministic()
+    } else {
+        settings
+    })
+}
+
+/// The proposals that the flags leave on.
+fn proposals(args: &ProposalArgs) -> Result<Proposals, Failure> {
+    let mut proposals = Proposals::default();
+    for proposal in &args.disable {
+        proposals.disable(*proposal);
+    }
+    for proposal in &args.enable {
+        proposals.enable(*proposal).map_err(selvedge::Error::from)?;
+    }
+    // What one flag turned off another may have turned on again, since a third needs it.
+    match args.disable.iter().find(|p| proposals.is_enabled(**p)) {
+        Some(proposal) => Err(Failure::ProposalNeeded(*proposal)),
+        None => Ok(proposals),
+    }
 }
 
 /// Writes results to stdout. That nobody reads them any more is no failure.

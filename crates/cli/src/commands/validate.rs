@@ -7,11 +7,12 @@ use selvedge::{Engine, Settings};
 
 use crate::args::ValidateArgs;
 use crate::commands::input::{self, Input};
+use crate::commands::proposals;
 use crate::exit_code::ExitCode;
 use crate::report::{self, Failure};
 
 pub(super) fn run(args: &ValidateArgs) -> Result<ExitCode, Failure> {
-    let engine = Engine::new(&Settings::default())?;
+    let engine = Engine::new(&Settings::default().with_proposals(proposals(&args.proposals)?))?;
     let mut code = ExitCode::Success;
     for file in &args.files {
         if let Err(failure) = check(&engine, file) {

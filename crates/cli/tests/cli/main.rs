@@ -12,3 +12,4 @@ mod invoke;
 mod run;
 mod usage;
 mod validate;
+mod wast;

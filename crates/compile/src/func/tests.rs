@@ -8,6 +8,7 @@ use wasmparser::FuncValidatorAllocations;
 use super::*;
 use crate::codegen;
 use crate::module::Module;
+use crate::proposals::Proposals;
 use crate::settings::{Cpu, Settings};
 use crate::target;
 
@@ -22,7 +23,7 @@ fn settings() -> Settings {
 fn translate_wasm(wasm: &[u8]) -> Result<Vec<ir::Function>, Error> {
     let settings = settings();
     let isa = target::isa(&settings)?;
-    let module = Module::read(wasm)?;
+    let module = Module::read(wasm, Proposals::default())?;
     let offsets = VMOffsets::new(&module.info)?;
     let env = ModuleEnv {
         info: &module.info,
@@ -571,7 +572,7 @@ fn a_translator_can_be_used_after_an_error() {
         &module_of(&[0x02, 0x40, 0x41, 0, 0x0d, 0, 0x6a, 0x0b, 0x0b]),
         &good,
     ] {
-        let module = Module::read(wasm).unwrap();
+        let module = Module::read(wasm, Proposals::default()).unwrap();
         let offsets = VMOffsets::new(&module.info).unwrap();
         let env = ModuleEnv {
             info: &module.info,

@@ -16,25 +16,8 @@ use wasmparser::{
 
 use crate::error::Error;
 use crate::parallel;
+use crate::proposals::Proposals;
 use sections::Reader;
-
-/// WebAssembly 2.0 and finished proposals beyond it. Operators of other proposals have no translation,
-/// so this list grows with the translator.
-const FEATURES: WasmFeatures = WasmFeatures::WASM2
-    .union(WasmFeatures::EXTENDED_CONST)
-    .union(WasmFeatures::CUSTOM_PAGE_SIZES)
-    .union(WasmFeatures::FUNCTION_REFERENCES)
-    // For groups of function types and globals in constant expressions; what else it has is refused.
-    .union(WasmFeatures::GC)
-    .union(WasmFeatures::EXCEPTIONS)
-    .union(WasmFeatures::MEMORY64)
-    .union(WasmFeatures::MULTI_MEMORY)
-    .union(WasmFeatures::RELAXED_SIMD)
-    .union(WasmFeatures::TAIL_CALL)
-    .union(WasmFeatures::WIDE_ARITHMETIC);
-
-/// What function bodies may use: of garbage collection nothing.
-const BODY_FEATURES: WasmFeatures = FEATURES.difference(WasmFeatures::GC);
 
 /// A module whose sections are valid.
 pub(crate) struct Module<'a> {
@@ -65,6 +48,7 @@ pub(crate) struct TableContents {
 /// A function body that is yet to be validated.
 pub(crate) struct Body<'a> {
     resources: ValidatorResources,
+    features: WasmFeatures,
     index: u32,
     ty: u32,
     /// The code.
@@ -72,9 +56,14 @@ pub(crate) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    fn new(func: FuncToValidate<ValidatorResources>, body: FunctionBody<'a>) -> Self {
+    fn new(
+        func: FuncToValidate<ValidatorResources>,
+        features: WasmFeatures,
+        body: FunctionBody<'a>,
+    ) -> Self {
         Self {
             resources: func.resources,
+            features,
             index: func.index,
             ty: func.ty,
             body,
@@ -90,7 +79,7 @@ impl<'a> Body<'a> {
             resources: self.resources.clone(),
             index: self.index,
             ty: self.ty,
-            features: BODY_FEATURES,
+            features: self.features,
         };
         func.into_validator(allocations)
     }
@@ -102,7 +91,7 @@ const MAX_WASM_LEN: u64 = u32::MAX as u64 - 1;
 impl<'a> Module<'a> {
     /// Reads a Wasm file. All counts in it are claims: nothing is allocated for them before the
     /// bytes that they promise have been seen.
-    pub(crate) fn read(wasm: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn read(wasm: &'a [u8], proposals: Proposals) -> Result<Self, Error> {
         if wasm.len() as u64 > MAX_WASM_LEN {
             return Err(Error::LimitExceeded {
                 what: "bytes of the Wasm file",
@@ -111,13 +100,17 @@ impl<'a> Module<'a> {
             });
         }
         let mut parser = Parser::new(0);
-        parser.set_features(FEATURES);
-        let mut validator = Validator::new_with_features(FEATURES);
+        let features = proposals.module_features();
+        parser.set_features(features);
+        let mut validator = Validator::new_with_features(features);
         let mut reader = Reader::default();
         for payload in parser.parse_all(wasm) {
             let payload = payload?;
             match validator.payload(&payload)? {
-                ValidPayload::Func(func, body) => reader.bodies.push(Body::new(func, body)),
+                ValidPayload::Func(func, body) => {
+                    let body = Body::new(func, proposals.body_features(), body);
+                    reader.bodies.push(body);
+                }
                 _ => reader.section(payload)?,
             }
         }

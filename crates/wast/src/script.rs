@@ -4,17 +4,19 @@
 //! A failed directive is recorded and the script goes on, so that a file's count is of all it asserts.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 
-use selvedge_compile::Settings;
-use selvedge_runtime::{
-    Engine, Error, InstanceHandle, Limits, Linker, Member, Module, Region, TrapCode, Val, Vmctx,
+use selvedge::{
+    CompileError, Engine, InstanceHandle, Limits, Linker, Member, Module, Region, RuntimeError,
+    Settings, TrapCode, Val, Vmctx,
 };
 use wast::lexer::Lexer;
 use wast::parser::ParseBuffer;
 use wast::token::Id;
 use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke, Wat};
 
+use crate::error::Error;
 use crate::values::{self, HostObjects};
 
 /// Slots that one script may take: each of its modules keeps one.
@@ -22,7 +24,7 @@ const SLOTS: u32 = 1024;
 
 /// Why scripts older than multi-memory call invalid what is now valid: a second memory, and the byte
 /// that has become a memory's index and may be written long. Newer scripts do not use these words.
-pub const VALID_SINCE: &[&str] = &[
+const VALID_SINCE: &[&str] = &[
     "multiple memories",
     "zero byte expected",
     "zero flag expected",
@@ -33,8 +35,25 @@ pub const VALID_SINCE: &[&str] = &[
 pub struct Outcome {
     /// Directives that did what they should.
     pub passed: usize,
-    /// Those that did not, with the line and what happened.
-    pub failures: Vec<String>,
+    /// Those that did not.
+    pub failures: Vec<Failure>,
+}
+
+/// A directive that did not do what it should.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Line of the script, the first being 1.
+    pub line: usize,
+    /// Column of the line, the first being 1.
+    pub column: usize,
+    /// What was expected and what came.
+    pub message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
 }
 
 /// The definitions that the suite expects of every host (its `spectest` module).
@@ -53,9 +72,8 @@ const SPECTEST: &str = r#"(module $spectest
     (table (export "table") 10 20 funcref)
     (memory (export "memory") 1 2))"#;
 
-struct Runner<'a> {
+struct Runner {
     engine: Engine,
-    settings: &'a Settings,
     linker: Linker,
     instance: InstanceHandle,
     names: HashMap<String, Member>,
@@ -65,34 +83,36 @@ struct Runner<'a> {
     objects: HostObjects,
 }
 
-/// Runs a script.
+/// Runs a script. Directives that fail are counted, and the script goes on.
 ///
 /// # Errors
 ///
-/// If the script does not parse, or the host's part of it can't be made.
-pub fn run(source: &str, settings: &Settings) -> Result<Outcome, String> {
+/// If the script does not parse, or what every script expects can't be made.
+pub fn run(source: &str, settings: &Settings) -> Result<Outcome, Error> {
     let mut lexer = Lexer::new(source);
     lexer.allow_confusing_unicode(true);
-    let text = |e: wast::Error| e.to_string();
+    let text = |error| Error::text(error, source);
     let buffer = ParseBuffer::new_with_lexer(lexer).map_err(text)?;
     let script = wast::parser::parse::<Wast<'_>>(&buffer).map_err(text)?;
-    let mut runner = Runner::new(settings).map_err(|e| e.to_string())?;
+    let mut runner = Runner::new(settings)?;
     let mut outcome = Outcome::default();
     for directive in script.directives {
         let (line, column) = directive.span().linecol_in(source);
         match runner.directive(directive) {
             Ok(()) => outcome.passed += 1,
-            Err(what) => outcome
-                .failures
-                .push(format!("{}:{}: {what}", line + 1, column + 1)),
+            Err(message) => outcome.failures.push(Failure {
+                line: line + 1,
+                column: column + 1,
+                message,
+            }),
         }
     }
     Ok(outcome)
 }
 
-impl<'a> Runner<'a> {
-    fn new(settings: &'a Settings) -> Result<Self, Error> {
-        let engine = Engine::with_tunables(settings.tunables)?;
+impl Runner {
+    fn new(settings: &Settings) -> Result<Self, Error> {
+        let engine = Engine::new(settings)?;
         let mut linker = Linker::new(&engine);
         linker.func("host", "print", |_: &Vmctx<'_>| ())?;
         linker.func("host", "print_i32", |_: &Vmctx<'_>, _: i32| ())?;
@@ -101,15 +121,13 @@ impl<'a> Runner<'a> {
         linker.func("host", "print_f64", |_: &Vmctx<'_>, _: f64| ())?;
         linker.func("host", "print_i32_f32", |_: &Vmctx<'_>, _: i32, _: f32| ())?;
         linker.func("host", "print_f64_f64", |_: &Vmctx<'_>, _: f64, _: f64| ())?;
-        let spectest = wat::parse_str(SPECTEST).expect("the text above is a module");
-        let compiled = selvedge_compile::compile(&spectest, settings).expect("and compiles");
-        let module = Module::from_compiled(&engine, compiled)?;
+        // Where proposals are off that it uses, it is the script's modules that have to tell.
+        let spectest = engine.compile(SPECTEST.as_bytes())?;
         let region = Region::new(&engine, SLOTS, &Limits::default())?;
-        let mut instance = region.new_instance(&linker.program(&module)?)?;
+        let mut instance = region.new_instance(&linker.program(&spectest)?)?;
         instance.set_member_name("spectest", Member::MAIN)?;
         Ok(Self {
             engine,
-            settings,
             linker,
             instance,
             names: HashMap::new(),
@@ -192,11 +210,10 @@ impl<'a> Runner<'a> {
     }
 
     fn compile(&self, wasm: &[u8]) -> Result<Module, String> {
-        let compiled = selvedge_compile::compile(wasm, self.settings).map_err(|e| e.to_string())?;
-        Module::from_compiled(&self.engine, compiled).map_err(|e| e.to_string())
+        self.engine.compile(wasm).map_err(|e| e.to_string())
     }
 
-    fn link(&mut self, module: &Module) -> Result<Member, Error> {
+    fn link(&mut self, module: &Module) -> Result<Member, RuntimeError> {
         self.instance.link(&self.linker, module)
     }
 
@@ -215,24 +232,24 @@ impl<'a> Runner<'a> {
         .ok_or_else(|| format!("there is no module {:?}", id.map(|id| id.name().to_owned())))
     }
 
-    fn execute(&mut self, exec: WastExecute<'_>) -> Result<Vec<Val>, Failure> {
+    fn execute(&mut self, exec: WastExecute<'_>) -> Result<Vec<Val>, NoValues> {
         match exec {
             WastExecute::Invoke(invoke) => self.invoke(&invoke),
             WastExecute::Wat(mut wat) => {
-                let wasm = wat.encode().map_err(|e| Failure::Other(e.to_string()))?;
-                let module = self.compile(&wasm).map_err(Failure::Other)?;
+                let wasm = wat.encode().map_err(|e| NoValues::Other(e.to_string()))?;
+                let module = self.compile(&wasm).map_err(NoValues::Other)?;
                 self.link(&module)?;
                 Ok(Vec::new())
             }
             WastExecute::Get { module, global, .. } => {
-                let member = self.member(module).map_err(Failure::Other)?;
+                let member = self.member(module).map_err(NoValues::Other)?;
                 Ok(vec![self.instance.member_global(member, global)?])
             }
         }
     }
 
-    fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Vec<Val>, Failure> {
-        let member = self.member(invoke.module).map_err(Failure::Other)?;
+    fn invoke(&mut self, invoke: &WastInvoke<'_>) -> Result<Vec<Val>, NoValues> {
+        let member = self.member(invoke.module).map_err(NoValues::Other)?;
         let args: Result<Vec<Val>, String> = invoke
             .args
             .iter()
@@ -240,7 +257,7 @@ impl<'a> Runner<'a> {
             .collect();
         let result =
             self.instance
-                .run_member(member, invoke.name, &args.map_err(Failure::Other)?)?;
+                .run_member(member, invoke.name, &args.map_err(NoValues::Other)?)?;
         Ok(result.unwrap_returned().into_values())
     }
 
@@ -251,10 +268,12 @@ impl<'a> Runner<'a> {
         let Ok(wasm) = module.encode() else {
             return Ok(());
         };
-        match selvedge_compile::compile(&wasm, self.settings) {
-            Err(selvedge_compile::Error::Invalid { .. }) => Ok(()),
+        match self.engine.precompile(&wasm) {
+            Err(selvedge::Error::Compile(CompileError::Invalid { .. })) => Ok(()),
+            // Bytes that do not even begin as a module does.
+            Err(selvedge::Error::NotWasm { .. } | selvedge::Error::Component) => Ok(()),
             // Instructions of a draft are none of the standard's; to say which draft is better than no name.
-            Err(selvedge_compile::Error::Unsupported { feature, .. })
+            Err(selvedge::Error::Compile(CompileError::Unsupported { feature, .. }))
                 if feature.starts_with("legacy-exceptions") =>
             {
                 Ok(())
@@ -269,7 +288,7 @@ impl<'a> Runner<'a> {
         let wasm = module.encode().map_err(|e| e.to_string())?;
         let module = self.compile(&wasm)?;
         match self.link(&module) {
-            Err(Error::UnknownImport { .. } | Error::ImportType { .. }) => Ok(()),
+            Err(RuntimeError::UnknownImport { .. } | RuntimeError::ImportType { .. }) => Ok(()),
             Err(other) => Err(format!("expected a link error, got: {other}")),
             Ok(_) => Err("expected a link error, it linked".to_owned()),
         }
@@ -278,19 +297,19 @@ impl<'a> Runner<'a> {
 
 /// Why an action gave no values.
 #[derive(Debug)]
-enum Failure {
-    Runtime(Error),
+enum NoValues {
+    Runtime(RuntimeError),
     Other(String),
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
+impl From<RuntimeError> for NoValues {
+    fn from(error: RuntimeError) -> Self {
         Self::Runtime(error)
     }
 }
 
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for NoValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Runtime(error) => error.fmt(f),
             Self::Other(text) => f.write_str(text),
@@ -305,21 +324,23 @@ fn name_of(module: &QuoteWat<'_>) -> Option<String> {
     }
 }
 
-fn expect_exception(result: Result<Vec<Val>, Failure>) -> Result<(), String> {
+fn expect_exception(result: Result<Vec<Val>, NoValues>) -> Result<(), String> {
     match result {
-        Err(Failure::Runtime(Error::UncaughtException(_))) => Ok(()),
+        Err(NoValues::Runtime(RuntimeError::UncaughtException(_))) => Ok(()),
         Ok(values) => Err(format!("expected an exception, it returned {values:?}")),
         Err(other) => Err(format!("expected an exception, got: {other}")),
     }
 }
 
 /// The trap must be the one that the script names; scripts give the beginning of the message.
-fn expect_trap(result: Result<Vec<Val>, Failure>, message: &str) -> Result<(), String> {
+fn expect_trap(result: Result<Vec<Val>, NoValues>, message: &str) -> Result<(), String> {
     let found = match result {
         Ok(values) => return Err(format!("expected trap {message:?}, it returned {values:?}")),
-        Err(Failure::Runtime(Error::RuntimeFault(fault))) => fault.code.message(),
-        Err(Failure::Runtime(Error::DataSegmentOutOfBounds)) => TrapCode::HeapOutOfBounds.message(),
-        Err(Failure::Runtime(Error::ElemSegmentOutOfBounds)) => {
+        Err(NoValues::Runtime(RuntimeError::RuntimeFault(fault))) => fault.code.message(),
+        Err(NoValues::Runtime(RuntimeError::DataSegmentOutOfBounds)) => {
+            TrapCode::HeapOutOfBounds.message()
+        }
+        Err(NoValues::Runtime(RuntimeError::ElemSegmentOutOfBounds)) => {
             TrapCode::TableOutOfBounds.message()
         }
         Err(other) => return Err(format!("expected trap {message:?}, got: {other}")),

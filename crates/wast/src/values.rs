@@ -1,6 +1,8 @@
 //! Values of scripts: arguments to values, expectations against results.
 
-use selvedge_runtime::{ExternRef, Val};
+use std::collections::HashMap;
+
+use selvedge::{ExternRef, Val};
 use wast::core::{AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 use wast::token::{F32, F64};
 use wast::{WastArg, WastRet};
@@ -11,7 +13,7 @@ struct HostObject(u32);
 
 /// Host objects of one script: the same number is the same object.
 #[derive(Debug, Default)]
-pub struct HostObjects(std::collections::HashMap<u32, ExternRef>);
+pub(crate) struct HostObjects(HashMap<u32, ExternRef>);
 
 impl HostObjects {
     fn get(&mut self, number: u32) -> ExternRef {
@@ -27,7 +29,7 @@ impl HostObjects {
 /// # Errors
 ///
 /// What is not supported, in words.
-pub fn arg(objects: &mut HostObjects, arg: &WastArg<'_>) -> Result<Val, String> {
+pub(crate) fn arg(objects: &mut HostObjects, arg: &WastArg<'_>) -> Result<Val, String> {
     let WastArg::Core(arg) = arg else {
         return Err("an argument of the component model".to_owned());
     };
@@ -73,7 +75,7 @@ fn is_extern(ty: &HeapType<'_>) -> bool {
 /// # Errors
 ///
 /// The first difference, in words.
-pub fn check(found: &[Val], expected: &[WastRet<'_>]) -> Result<(), String> {
+pub(crate) fn check(found: &[Val], expected: &[WastRet<'_>]) -> Result<(), String> {
     if found.len() != expected.len() {
         return Err(format!(
             "expected {} results, found {found:?}",
