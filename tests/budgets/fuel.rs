@@ -91,6 +91,9 @@ const COUNTED: &str = r#"(module
         (drop (i32.const 1)) (drop (i32.load (local.get 0))) (drop (i32.load offset=8 (local.get 0)))
         (drop (i32.const 1)))
     (func (export "unreachable") (drop (i32.const 1)) (unreachable))
+    (func (export "around") (param i32)
+        (block (br_if 0 (local.get 0)) (drop (i32.const 1)) (drop (i32.const 2)) (unreachable))
+        (drop (i32.const 1)))
     (func $deep (export "deep") (param i32)
         (call $deep (i32.add (local.get 0) (i32.const 1))))
     (func (export "forever") (loop (br 0)))
@@ -157,6 +160,8 @@ fn every_form_of_control_costs_what_its_instructions_cost() {
         // In the callee: local.get throw.
         check("caught", &[], 3 + 2 + 2, None);
         check("unreachable", &[], 1, Some(TrapCode::Unreachable));
+        check("around", &int(1), 2 + 1, None);
+        check("around", &int(0), 2 + 2, Some(TrapCode::Unreachable));
     }
 }
 

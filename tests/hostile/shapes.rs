@@ -108,6 +108,17 @@ fn nested_loops_that_all_change_many_locals() {
 }
 
 #[test]
+fn branches_on_null_beside_many_locals() {
+    // `block`, then `ref.null func; br_on_null 0; drop` again and again: each opens a block.
+    let branches = [0xd0, 0x70, 0xd5, 0x00, 0x1a].repeat(20_000);
+    let locals = [vec![1], leb(10_000), vec![0x7f]].concat();
+    accepted(&one_func(
+        &locals,
+        &[vec![0x02, 0x40], branches, vec![0x0b]].concat(),
+    ));
+}
+
+#[test]
 fn fifty_thousand_locals() {
     let host = Host::new();
     let locals = |count: u32| [vec![1], leb(count), vec![0x7e]].concat();

@@ -349,8 +349,8 @@ impl ModuleInfo {
             ExternIdx::Tag(t) => t.index() < self.tags.len(),
         };
         let known = |ty: ValType| ty.concrete().is_none_or(|ty| (ty as usize) < types);
-        self.canonical_types.len() == types
-            && self.types.iter().flat_map(FuncType::val_types).all(known)
+        self.check_types()
+            && self.canonical_types.len() == types
             && self.tables.iter().all(|table| known(table.elem))
             && self.globals.iter().all(|global| known(global.ty))
             && self.elems.iter().all(|segment| known(segment.ty))
@@ -382,6 +382,23 @@ impl ModuleInfo {
                 .iter()
                 .flatten()
                 .all(|e| self.check_expr(e))
+    }
+
+    /// Checks that types refer to types of their own group and of earlier ones only.
+    fn check_types(&self) -> bool {
+        let mut start = 0;
+        for &count in &self.type_groups {
+            let end = start + count as usize;
+            let Some(group) = self.types.get(start..end) else {
+                return false;
+            };
+            let known = |ty: ValType| ty.concrete().is_none_or(|ty| (ty as usize) < end);
+            if !group.iter().flat_map(FuncType::val_types).all(known) {
+                return false;
+            }
+            start = end;
+        }
+        start == self.types.len()
     }
 
     fn check_segments(&self, lens: &SectionLens) -> bool {
@@ -503,6 +520,7 @@ mod tests {
         };
         let code = |offset, len| ModuleInfo {
             types: vec![FuncType::default()],
+            type_groups: vec![1],
             canonical_types: vec![TypeIdx::new(0)],
             type_sigs: vec![SigIdx::new(0)],
             sigs: vec![SigTrampolines {
@@ -532,6 +550,27 @@ mod tests {
             len: 6,
         });
         assert!(data.check(&lens).is_err());
+    }
+
+    #[test]
+    fn types_refer_to_their_own_group_and_to_earlier_ones() {
+        let takes = |ty| {
+            let heap = crate::types::HeapType::Concrete(ty);
+            let nullable = false;
+            FuncType::new([ValType::Ref(crate::types::RefType { nullable, heap })], [])
+        };
+        let info = |types: [u32; 3], type_groups: &[u32]| ModuleInfo {
+            types: types.map(takes).to_vec(),
+            type_groups: type_groups.to_vec(),
+            ..ModuleInfo::default()
+        };
+        assert!(info([0, 0, 1], &[1, 1, 1]).check_types());
+        assert!(info([1, 0, 2], &[2, 1]).check_types());
+        assert!(!info([1, 0, 2], &[1, 1, 1]).check_types());
+        assert!(!info([0, 0, 3], &[1, 2]).check_types());
+        for groups in [&[1][..], &[1, 1], &[4], &[u32::MAX, 1]] {
+            assert!(!info([0, 0, 0], groups).check_types(), "{groups:?}");
+        }
     }
 
     #[test]

@@ -193,8 +193,13 @@ fn stays_in_straight_code(op: &Operator<'_>) -> bool {
         | O::MemoryAtomicNotify { .. }
         | O::MemoryAtomicWait32 { .. }
         | O::MemoryAtomicWait64 { .. } => false,
-        // Control.
-        O::Loop { .. } | O::If { .. } | O::Else | O::Return | O::TryTable { .. } => false,
+        // Control; a block that does nothing but trap may be joined with the branch to it, so its units are added.
+        O::Unreachable
+        | O::Loop { .. }
+        | O::If { .. }
+        | O::Else
+        | O::Return
+        | O::TryTable { .. } => false,
         _ => true,
     }
 }

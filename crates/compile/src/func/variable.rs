@@ -270,7 +270,11 @@ fn ssa_locals(locals: u32, reader: &BinaryReader<'_>) -> usize {
             }
             Operator::CallRef { .. } if handlers > 0 => 1 + handlers,
             Operator::CallIndirect { .. } => 3 + 2 * handlers,
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::BrIf { .. } => 1,
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::BrIf { .. }
+            | Operator::BrOnNull { .. }
+            | Operator::BrOnNonNull { .. } => 1,
             Operator::If { .. } => 3,
             Operator::BrTable { targets } => 2 + u64::from(targets.len()),
             _ => 0,
