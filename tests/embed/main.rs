@@ -11,6 +11,7 @@ mod limits;
 mod linking;
 mod memory;
 mod region;
+mod sequences;
 mod signatures;
 mod states;
 mod suspend;

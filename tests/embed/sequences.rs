@@ -1,0 +1,167 @@
+//! Ten thousand random sequences of calls over small guests: none panics or leaks a slot, and after every
+//! call the instance is in the state that a model predicts.
+
+use selvedge::{Flow, HostError, InstanceHandle, RuntimeError, Val, Vmctx, Yield};
+use selvedge_tests::random::Random;
+use selvedge_tests::sandbox::Sandbox;
+
+const GUEST: &str = r#"(module
+    (import "h" "middle" (func $middle (param i32) (result i32)))
+    (import "h" "value" (func $value (result i32)))
+    (import "h" "end" (func $end))
+    (import "h" "fail" (func $fail))
+    (memory (export "memory") 1 3)
+    (global $n (export "n") (mut i32) (i32.const 0))
+    (func (export "count") (global.set $n (i32.add (global.get $n) (i32.const 1))))
+    (func (export "middle") (drop (call $middle (i32.const 2))))
+    (func (export "value") (global.set $n (call $value)))
+    (func (export "trap") unreachable)
+    (func (export "end") (call $end))
+    (func (export "fail") (call $fail))
+    (func (export "grow") (drop (memory.grow (i32.const 1)))))"#;
+
+/// What the model knows of an instance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Ready,
+    /// Suspended in the middle, so many resumptions before the end.
+    Middle(u32),
+    /// Suspended by a return value, and expects a number.
+    Value,
+    Faulted,
+    Terminated,
+}
+
+fn found(instance: &InstanceHandle) -> [bool; 4] {
+    [
+        instance.is_ready(),
+        instance.is_yielded(),
+        instance.is_faulted(),
+        instance.is_terminated(),
+    ]
+}
+
+fn predicted(state: State) -> [bool; 4] {
+    [
+        state == State::Ready,
+        matches!(state, State::Middle(_) | State::Value),
+        state == State::Faulted,
+        state == State::Terminated,
+    ]
+}
+
+fn sandbox() -> Sandbox {
+    let mut sandbox = Sandbox::with(3, &selvedge::Limits::default());
+    sandbox
+        .linker
+        .suspending_func(
+            "h",
+            "middle",
+            |vmctx: &Vmctx<'_>, times: i32| -> Result<i32, HostError> {
+                let kept = vec![1u8; 100];
+                for _ in 0..times {
+                    vmctx.call_export("count", &[])?;
+                    vmctx.yield_()?;
+                }
+                Ok(kept.len() as i32)
+            },
+        )
+        .unwrap()
+        .func("h", "value", |_: &Vmctx<'_>| -> Flow<i32> {
+            Yield::expecting(|_: &Vmctx<'_>, n: i32| Ok(Flow::Return(n))).into()
+        })
+        .unwrap()
+        .func("h", "end", |_: &Vmctx<'_>| -> Result<(), HostError> {
+            Err(HostError::terminate(0u8))
+        })
+        .unwrap()
+        .func("h", "fail", |_: &Vmctx<'_>| -> Result<(), HostError> {
+            Err(HostError::new("no"))
+        })
+        .unwrap();
+    sandbox
+}
+
+/// One step; the state that the model says comes of it.
+fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> State {
+    let runnable = matches!(state, State::Ready | State::Faulted);
+    let mut run = |name: &str, then: State| {
+        let result = instance.run(name, &[]);
+        if !runnable {
+            assert!(matches!(result, Err(RuntimeError::InvalidArgument(_))));
+            return state;
+        }
+        assert_eq!(
+            result.is_err(),
+            matches!(then, State::Faulted | State::Terminated)
+        );
+        then
+    };
+    match random.below(14) {
+        0 => run("count", State::Ready),
+        1 => run("middle", State::Middle(2)),
+        2 => run("value", State::Value),
+        3 => run("trap", State::Faulted),
+        4 => run("end", State::Terminated),
+        5 => run("fail", State::Faulted),
+        6 => run("grow", State::Ready),
+        7 => match (instance.resume().is_ok(), state) {
+            (true, State::Middle(1)) => State::Ready,
+            (true, State::Middle(n)) => State::Middle(n - 1),
+            (false, _) => {
+                assert!(!matches!(state, State::Middle(_)));
+                state
+            }
+            (true, other) => panic!("resumed {other:?}"),
+        },
+        8 => {
+            let fits = state == State::Value;
+            assert_eq!(instance.resume_with_val(7i32).is_ok(), fits);
+            if fits { State::Ready } else { state }
+        }
+        9 => {
+            assert!(instance.resume_with_val("text").is_err());
+            state
+        }
+        10 => {
+            instance.reset().unwrap();
+            assert_eq!(instance.global("n").unwrap().i32(), Some(0));
+            assert_eq!(instance.heap().unwrap().len(), 1 << 16);
+            State::Ready
+        }
+        11 => {
+            let at = random.below(1 << 16);
+            instance.heap_mut().unwrap()[at] = 1;
+            assert_eq!(instance.heap().unwrap()[at], 1);
+            state
+        }
+        12 => {
+            // Refused beyond three pages.
+            let _ = instance.grow_memory(1);
+            state
+        }
+        _ => {
+            instance.set_global("n", &Val::I32(9)).unwrap();
+            assert!(instance.run("absent", &[]).is_err());
+            state
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_random_sequences_of_calls_end_as_the_model_predicts() {
+    let sandbox = sandbox();
+    let program = sandbox.program(GUEST);
+    for seed in 0..10_000 {
+        let mut random = Random::new(seed);
+        let mut instance = sandbox.region.new_instance(&program).unwrap();
+        let mut state = State::Ready;
+        for _ in 0..random.below(24) {
+            state = step(&mut instance, state, &mut random);
+            assert_eq!(found(&instance), predicted(state), "seed {seed}, {state:?}");
+        }
+        assert_eq!(sandbox.region.used_slots(), 1);
+        drop(instance);
+        assert_eq!(sandbox.region.used_slots(), 0, "seed {seed}");
+    }
+}
