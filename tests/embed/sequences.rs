@@ -58,7 +58,7 @@ fn sandbox() -> Sandbox {
             "h",
             "middle",
             |vmctx: &Vmctx<'_>, times: i32| -> Result<i32, HostError> {
-                let kept = vec![1u8; 100];
+                let kept = Box::new([1u8; 100]);
                 for _ in 0..times {
                     vmctx.call_export("count", &[])?;
                     vmctx.yield_()?;

@@ -251,6 +251,11 @@ fn x_05_whatever_a_host_function_ends_with_at_every_depth() {
                 (_, other) => panic!("{depth} {kind}: {other:?}"),
             }
             assert_eq!(dropped.load(Relaxed), depth as usize);
+            // Ended from the host's side, the guest must begin anew.
+            assert_eq!(instance.is_terminated(), kind >= 3);
+            if kind >= 3 {
+                instance.reset().unwrap();
+            }
             if depth > 1 {
                 let swallowed = instance.run("run", &[Val::I32(n | 1 << 8)]);
                 assert_eq!(returned_i32(swallowed), 7, "the outermost goes on");

@@ -50,6 +50,9 @@ fn at_depth(
         .stack_size(256 << 20)
         .spawn(move || {
             check(&mut instance);
+            if instance.is_terminated() {
+                instance.reset().unwrap();
+            }
             assert_eq!(returned_i32(instance.run("ok", &[])), 42);
         })
         .unwrap()
