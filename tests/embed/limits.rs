@@ -29,8 +29,8 @@ fn a_memory_that_begins_too_large_is_refused() {
     let sandbox = limited(|limits| limits.memory_len = 2 << 16);
     assert_eq!(
         refused(&sandbox, "(module (memory 3))"),
-        "limits exceeded: the module needs 196608 bytes of memory, the region gives 131072; \
-         raise memory_len in its limits"
+        "limits exceeded: 196608 bytes of memory are needed, 131072 are given; \
+         raise memory_len in the limits"
     );
     sandbox.instance("(module (memory 2))");
     sandbox.instance("(module (memory 0))");
@@ -75,8 +75,8 @@ fn tables_have_a_limit_when_they_begin_and_when_they_grow() {
     let sandbox = limited(|limits| limits.table_elements = 100);
     assert_eq!(
         refused(&sandbox, "(module (table 101 funcref))"),
-        "limits exceeded: the module needs 101 table elements, the region gives 100; \
-         raise table_elements in its limits"
+        "limits exceeded: 101 table elements are needed, 100 are given; \
+         raise table_elements in the limits"
     );
     let mut instance = sandbox.instance(
         r#"(module (table $t 90 funcref)
@@ -100,7 +100,7 @@ fn a_module_with_more_globals_than_the_context_holds_is_refused() {
     let message = refused(&sandbox, &globals(1000));
     assert!(message.contains("bytes of context"), "{message}");
     assert!(
-        message.ends_with("raise context_len in its limits"),
+        message.ends_with("raise context_len in the limits"),
         "{message}"
     );
     sandbox.instance(&globals(10));

@@ -6,13 +6,16 @@
 mod calls;
 mod contexts;
 mod globals_tables;
+mod growth;
 mod hostcalls;
+mod instance_limits;
 mod limits;
 mod linking;
 mod memory;
 mod region;
 mod sequences;
 mod signatures;
+mod start;
 mod states;
 mod suspend;
 mod threads;

@@ -162,9 +162,9 @@ pub enum Error {
         /// Slots of the region.
         capacity: u32,
     },
-    /// The module needs more than the region's limits give.
+    /// The module needs more than the limits of its region or instance give, or than its own maximum.
     #[error(
-        "limits exceeded: the module needs {needed} {what}, the region gives {given}; raise {knob} in its limits"
+        "limits exceeded: {needed} {what} are needed, {given} are given; {}", remedy(.knob)
     )]
     LimitsExceeded {
         /// What is short.
@@ -173,9 +173,12 @@ pub enum Error {
         needed: u64,
         /// How much there is.
         given: u64,
-        /// The field of `Limits` to raise.
+        /// The field of `Limits` to raise, or `maximum` if the module's own stands against it.
         knob: &'static str,
     },
+    /// The limiter of the instance refused to let a memory or table grow, or is busy.
+    #[error("the limiter of the instance refused to let {0} grow")]
+    GrowthRefused(&'static str),
     /// Limits that make no sense.
     #[error("invalid limits: {0}")]
     InvalidLimits(String),
@@ -209,6 +212,16 @@ impl Error {
     pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
     }
+}
+
+/// The knob of [`Error::LimitsExceeded`] that is the module's and not the embedder's.
+pub(crate) const OWN_MAXIMUM: &str = "maximum";
+
+fn remedy(knob: &str) -> String {
+    if knob == OWN_MAXIMUM {
+        return "the module declares this maximum itself".to_owned();
+    }
+    format!("raise {knob} in the limits")
 }
 
 fn known_exports(names: &[String]) -> String {

@@ -65,7 +65,7 @@ pub use selvedge_runtime::{
 };
 
 // Regions: address space for instances.
-pub use selvedge_runtime::{Limits, Region};
+pub use selvedge_runtime::{AllocStrategy, Growing, Growth, Limiter, Limits, Region};
 
 // Instances and what they are called with.
 pub use selvedge_runtime::{

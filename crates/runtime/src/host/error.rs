@@ -81,6 +81,10 @@ pub enum TerminationDetails {
     Provided(Box<dyn Any + Send + Sync>),
     /// A kill switch ended the guest.
     Remote,
+    /// A memory or table could not grow, and the embedder wants that to end the guest: see
+    /// [`InstanceBuilder::terminate_on_growth_failure`](crate::InstanceBuilder::terminate_on_growth_failure).
+    /// The text says what stood against it.
+    GrowthFailed(String),
     /// A host function panicked, and the embedder wants to have panics as values: see
     /// [`Instance::set_catch_panics`](crate::Instance::set_catch_panics).
     OtherPanic(PanicPayload),
@@ -105,6 +109,7 @@ impl PartialEq for TerminationDetails {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::BorrowError(a), Self::BorrowError(b)) => a == b,
+            (Self::GrowthFailed(a), Self::GrowthFailed(b)) => a == b,
             (Self::Signal, Self::Signal)
             | (Self::CtxNotFound, Self::CtxNotFound)
             | (Self::YieldTypeMismatch, Self::YieldTypeMismatch)
@@ -123,6 +128,7 @@ impl fmt::Debug for TerminationDetails {
             Self::BorrowError(what) => f.debug_tuple("BorrowError").field(what).finish(),
             Self::Provided(_) => f.write_str("Provided(..)"),
             Self::Remote => f.write_str("Remote"),
+            Self::GrowthFailed(why) => f.debug_tuple("GrowthFailed").field(why).finish(),
             Self::OtherPanic(payload) => f.debug_tuple("OtherPanic").field(payload).finish(),
         }
     }
@@ -143,6 +149,7 @@ impl fmt::Display for TerminationDetails {
             }
             Self::Provided(_) => f.write_str("by a host function, with a value"),
             Self::Remote => f.write_str("by a kill switch"),
+            Self::GrowthFailed(why) => write!(f, "it could not have more memory: {why}"),
             Self::OtherPanic(payload) => write!(f, "a host function panicked: {payload}"),
         }
     }

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::host::error::{HostError, TerminationDetails};
 use crate::host::tag::{Exception, Tag};
 use crate::instance::MEMORY_0;
+use crate::instance::growth::Asker;
 use crate::instance::record::Record;
 use crate::instance::store::Store;
 use crate::value::{ExnRef, References, Val, check_types};
@@ -71,7 +72,7 @@ impl<'a> Vmctx<'a> {
         self.caller.memory(MEMORY_0).ok_or_else(no_memory)?;
         Ok(self
             .caller
-            .grow_memory_checked(MEMORY_0, additional_pages)?)
+            .grow_memory_checked(MEMORY_0, additional_pages, Asker::Guest)?)
     }
 
     /// Whether the instance has an embedder context of this type.

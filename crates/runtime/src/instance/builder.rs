@@ -1,18 +1,21 @@
 //! Options of one instance.
 
 use std::any::{Any, TypeId};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 
 use crate::error::Error;
 use crate::instance::Instance;
+use crate::instance::growth::Limiter;
 use crate::instance::handle::InstanceHandle;
 use crate::instance::record::{Record, Resolved};
 use crate::instance::state::State;
 use crate::instance::store::Store;
 use crate::program::Program;
 use crate::region::Region;
+use crate::region::alloc::AllocStrategy;
+use crate::region::limits::Limits;
 use crate::vm::store_ptr::StoreBox;
 
 /// Makes an instance with options; see [`Region::instance_builder`].
@@ -20,6 +23,12 @@ pub struct InstanceBuilder<'a> {
     region: &'a Region,
     program: &'a Program,
     embed: HashMap<TypeId, RefCell<Box<dyn Any + Send>>>,
+    limits: Option<Limits>,
+    limiter: Option<Box<dyn Limiter>>,
+    ends_on_growth_failure: bool,
+    starts_itself: bool,
+    fuel: Option<u64>,
+    alloc: AllocStrategy,
 }
 
 impl<'a> InstanceBuilder<'a> {
@@ -28,6 +37,12 @@ impl<'a> InstanceBuilder<'a> {
             region,
             program,
             embed: HashMap::new(),
+            limits: None,
+            limiter: None,
+            ends_on_growth_failure: false,
+            starts_itself: false,
+            fuel: None,
+            alloc: AllocStrategy::default(),
         }
     }
 
@@ -40,24 +55,90 @@ impl<'a> InstanceBuilder<'a> {
         self
     }
 
+    /// Gives the instance limits of its own, none above its region's. Without, it has its region's.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Has a limiter asked whenever the guest wants a memory or table to grow within the limits.
+    #[must_use]
+    pub fn with_limiter(mut self, limiter: impl Limiter + 'static) -> Self {
+        self.limiter = Some(Box::new(limiter));
+        self
+    }
+
+    /// Ends the guest when a memory or table can't grow
+    /// ([`TerminationDetails::GrowthFailed`](crate::TerminationDetails::GrowthFailed)), instead of having
+    /// `memory.grow` and `table.grow` return -1.
+    #[must_use]
+    pub fn terminate_on_growth_failure(mut self) -> Self {
+        self.ends_on_growth_failure = true;
+        self
+    }
+
+    /// Runs start functions when the instance is made and whenever it is reset. Without, the embedder calls
+    /// [`Instance::run_start`].
+    #[must_use]
+    pub fn run_start_by_itself(mut self) -> Self {
+        self.starts_itself = true;
+        self
+    }
+
+    /// Gives the instance fuel, as [`Instance::set_fuel`] does, before a start function can run.
+    #[must_use]
+    pub fn with_fuel(mut self, units: u64) -> Self {
+        self.fuel = Some(units);
+        self
+    }
+
+    /// Says which free slot the instance gets.
+    #[must_use]
+    pub fn with_alloc_strategy(mut self, strategy: AllocStrategy) -> Self {
+        self.alloc = strategy;
+        self
+    }
+
     /// Makes the instance.
     ///
     /// # Errors
     ///
-    /// See [`Region::new_instance`].
+    /// See [`Region::new_instance`]; [`Error::InvalidLimits`] for limits above the region's,
+    /// [`Error::FuelNotCounted`], and what [`Instance::run_start`] gives if it runs by itself. No slot is taken
+    /// then.
+    ///
+    /// # Panics
+    ///
+    /// If a start function that runs by itself calls a host function that panics.
     pub fn build(self) -> Result<InstanceHandle, Error> {
         let Self {
             region,
             program,
             embed,
+            limits,
+            limiter,
+            ends_on_growth_failure,
+            starts_itself,
+            fuel,
+            alloc,
         } = self;
         let module = program.module();
         if !module.engine().same(region.engine()) {
             return Err(Error::OtherEngine("program"));
         }
-        let slot = region.take_slot(program)?;
-        let mut store = Store::new(region.engine(), region.limits());
+        let limits = match limits {
+            Some(limits) => limits.within(region.limits())?,
+            None => *region.limits(),
+        };
+        limits.admit(module, 0)?;
+        let slot = region.take_slot(program, &alloc)?;
+        let mut store = Store::new(region.engine(), limits);
         store.embed = embed;
+        store.limiter = RefCell::new(limiter);
+        store.ends_on_growth_failure = Cell::new(ends_on_growth_failure);
+        store.starts_itself = Cell::new(starts_itself);
+        store.alloc = alloc;
         let mut store = StoreBox::new(store);
         let imports = Resolved {
             funcs: program.imports().clone(),
@@ -70,10 +151,17 @@ impl<'a> InstanceBuilder<'a> {
         store.add_member(record.clone());
         record.initialize()?;
         store.state.set(State::initial(module.has_start()));
-        Ok(InstanceHandle::new(Instance {
+        let mut instance = Instance {
             store,
             region: region.clone(),
-        }))
+        };
+        if let Some(units) = fuel {
+            instance.set_fuel(units)?;
+        }
+        if starts_itself {
+            instance.run_start()?;
+        }
+        Ok(InstanceHandle::new(instance))
     }
 }
 

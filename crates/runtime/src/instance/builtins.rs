@@ -11,6 +11,7 @@ use selvedge_artifact::traps::TrapCode;
 
 use crate::fault::details::TrapInfo;
 use crate::instance::exceptions::Exn;
+use crate::instance::growth::Asker;
 use crate::instance::record::Record;
 use crate::vm::activation::Outcome;
 use crate::vm::ptr::FuncRefPtr;
@@ -37,9 +38,6 @@ impl From<TrapCode> for LibTrap {
         Self { code, info: None }
     }
 }
-
-/// What growth returns when it fails.
-const GROW_FAILED: u64 = u64::MAX;
 
 /// Two indices in one word, the first in the upper half.
 fn unpack(pair: u64) -> (u32, u32) {
@@ -88,9 +86,8 @@ fn within(at: u64, count: u64, len: u64) -> Result<Range<usize>, u64> {
 
 impl Record {
     pub(crate) fn memory_grow(&self, memory: u32, delta: u64) -> Result<u64, LibTrap> {
-        Ok(self
-            .grow_memory(MemoryIdx::new(memory), delta)
-            .unwrap_or(GROW_FAILED))
+        let result = self.grow_memory(MemoryIdx::new(memory), delta, Asker::Guest);
+        Ok(self.store().growth_result(result))
     }
 
     pub(crate) fn memory_copy(
@@ -190,13 +187,8 @@ impl Record {
     }
 
     pub(crate) fn table_grow(&self, table: u32, delta: u64, init: u64) -> Result<u64, LibTrap> {
-        Ok(self.with_table(TableIdx::new(table), |owner, table| {
-            let entry = owner.raw_to_entry(table, init);
-            let limit = owner.store().region_limits.table_elements;
-            table
-                .grow(owner.context(), owner.vmctx(), delta, entry, limit)
-                .unwrap_or(GROW_FAILED)
-        }))
+        let result = self.grow_table(TableIdx::new(table), delta, init);
+        Ok(self.store().growth_result(result))
     }
 
     pub(crate) fn table_fill(

@@ -41,7 +41,9 @@ impl Instance {
             _hosts: Vec::new(),
         };
         let program = Program::new(module, none)?;
-        let slot = self.region.take_slot(&program)?;
+        let store = &self.store;
+        store.region_limits.admit(module, store.memory_total())?;
+        let slot = self.region.take_slot(&program, &store.alloc)?;
         let position = self.store.members.len();
         let record = Record::new(self.store.ptr(), position, module, imports, slot)?;
         // From here on others may hold references to it, so it stays even if it fails.

@@ -118,32 +118,28 @@ impl OwnMemory {
         Ok(())
     }
 
-    /// Grows the memory by pages; the former count, or `None` if its maximum, a limit or a borrow
-    /// stands against it.
+    /// Its type.
+    pub(crate) fn ty(&self) -> &MemoryType {
+        &self.ty
+    }
+
+    /// Makes the memory longer. The length was checked against its maximum and all limits.
     pub(crate) fn grow(
         &self,
         context: &Context,
         slot: &RefCell<Slot>,
-        delta: u64,
-        limits: &Limits,
-    ) -> Option<u64> {
+        new_len: usize,
+    ) -> Result<(), Error> {
         if self.view().is_borrowed() {
-            return None;
+            return Err(Error::MemoryBorrowed);
         }
-        let old_pages = self.pages();
-        let new_pages = old_pages.checked_add(delta)?;
-        let new_len = new_pages.checked_mul(self.ty.page_len())?;
-        let (limit, _) = limits.memory_limit(&self.ty);
-        if new_len > self.ty.max_len() || (delta > 0 && new_len > limit) {
-            return None;
+        match &self.place {
+            Place::Slot(view) => views::grow(view, &mut slot.borrow_mut(), new_len),
+            Place::Far(memory) => memory.grow(new_len),
         }
-        let grown = match &self.place {
-            Place::Slot(view) => views::grow(view, &mut slot.borrow_mut(), new_len as usize),
-            Place::Far(memory) => memory.grow(new_len as usize),
-        };
-        grown.ok()?;
+        .map_err(Error::system("make a memory of the instance longer"))?;
         self.publish(context);
-        Some(old_pages)
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod builtins;
 pub(crate) mod call;
 pub(crate) mod exceptions;
 pub(crate) mod exports;
+pub(crate) mod growth;
 pub(crate) mod handle;
 pub(crate) mod init;
 pub(crate) mod link;
@@ -30,9 +31,11 @@ use crate::host::suspend::YieldedVal;
 use crate::host::vmctx::{HeapRef, HeapRefMut};
 use crate::module::Module;
 use crate::region::Region;
+use crate::region::limits::Limits;
 use crate::value::{Func, RunResult, UntypedRetVal, Val};
 use crate::vm::memory::GuestMemory;
 use crate::vm::store_ptr::StoreBox;
+use growth::Asker;
 use record::Record;
 use state::State;
 
@@ -293,7 +296,19 @@ impl Instance {
             .ok_or(Error::MemoryBorrowed)
     }
 
-    /// Grows memory 0 by a number of Wasm pages; the former count of pages.
+    /// The limits of this instance.
+    pub fn limits(&self) -> &Limits {
+        &self.store.region_limits
+    }
+
+    /// Bytes that all memories and tables of the instance have together, which `Limits::total_memory_len`
+    /// bounds.
+    pub fn total_memory_len(&self) -> u64 {
+        self.store.memory_total()
+    }
+
+    /// Grows memory 0 by a number of Wasm pages; the former count of pages. The instance's limiter is not
+    /// asked.
     ///
     /// # Errors
     ///
@@ -302,7 +317,8 @@ impl Instance {
     pub fn grow_memory(&mut self, additional_pages: u32) -> Result<u32, Error> {
         // What is missing is said first.
         self.memory0()?;
-        self.main()?.grow_memory_checked(MEMORY_0, additional_pages)
+        self.main()?
+            .grow_memory_checked(MEMORY_0, additional_pages, Asker::Embedder)
     }
 
     fn memory0(&self) -> Result<&GuestMemory, Error> {

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::fault::details::TrapInfo;
 use crate::host::tag::Tag;
 use crate::instance::builtins::LibTrap;
+use crate::instance::growth::Asker;
 use crate::instance::memory::OwnMemory;
 use crate::instance::store::Store;
 use crate::instance::table::OwnTable;
@@ -249,7 +250,7 @@ impl Record {
     }
 
     /// A memory and the record that defines it.
-    fn find_memory(&self, memory: MemoryIdx) -> Option<(&Record, &OwnMemory)> {
+    pub(crate) fn find_memory(&self, memory: MemoryIdx) -> Option<(&Record, &OwnMemory)> {
         match self.imports.memories.get(memory.index()) {
             Some((owner, memory)) => owner.find_memory(*memory),
             None => {
@@ -309,26 +310,22 @@ impl Record {
             .map_or(0, |(_, memory)| memory.pages())
     }
 
-    /// Grows a memory by pages; the former count, or `None` if a limit or a borrow stands against it.
-    pub(crate) fn grow_memory(&self, memory: MemoryIdx, delta: u64) -> Option<u64> {
-        let (owner, memory) = self.find_memory(memory)?;
-        let limits = &self.store().region_limits;
-        memory.grow(&owner.context, &owner.slot, delta, limits)
+    /// Makes a memory that this record defines longer.
+    pub(crate) fn grow_own_memory(&self, memory: &OwnMemory, len: u64) -> Result<(), Error> {
+        memory.grow(&self.context, &self.slot, len as usize)
     }
 
     /// Grows a memory for the host.
-    pub(crate) fn grow_memory_checked(&self, memory: MemoryIdx, delta: u32) -> Result<u32, Error> {
+    pub(crate) fn grow_memory_checked(
+        &self,
+        memory: MemoryIdx,
+        delta: u32,
+        asker: Asker,
+    ) -> Result<u32, Error> {
         if self.memory(memory).is_some_and(GuestMemory::is_borrowed) {
             return Err(Error::MemoryBorrowed);
         }
-        let old = self
-            .grow_memory(memory, delta.into())
-            .ok_or(Error::LimitsExceeded {
-                what: "more pages of memory",
-                needed: delta.into(),
-                given: 0,
-                knob: "memory_len (or the module's own maximum)",
-            })?;
+        let old = self.grow_memory(memory, delta.into(), asker)?;
         // More pages than 32 bits count has only a 64-bit memory with pages of one byte.
         Ok(u32::try_from(old).unwrap_or(u32::MAX))
     }

@@ -10,13 +10,16 @@ impl Instance {
     /// waits in the middle are unwound.
     ///
     /// Embedder contexts stay, and so does the fuel. References to host objects that only the guest held are
-    /// dropped. If there is a start function, it has not run: see [`Instance::run_start`].
+    /// dropped. If there is a start function, it has not run (see [`Instance::run_start`]), unless the instance
+    /// was made with [`InstanceBuilder::run_start_by_itself`](crate::InstanceBuilder::run_start_by_itself).
     ///
     /// # Errors
     ///
     /// [`Error::OtherThread`] if the guest was suspended in the middle of a host function on another thread, and
     /// [`Error::MemoryBorrowed`] if a view of a memory was leaked: then nothing is changed. [`Error::System`] if
-    /// the system refuses: then the instance is terminated, and can be reset again.
+    /// the system refuses: then the instance is terminated, and can be reset again. What
+    /// [`Instance::run_start`] gives, if start functions run by themselves: then the reset is done, and the
+    /// instance is as the start function left it.
     pub fn reset(&mut self) -> Result<(), Error> {
         let borrowed = |store: &crate::instance::store::Store| {
             let mut members = store.members.iter();
@@ -44,6 +47,9 @@ impl Instance {
         self.store.members_started.set(!linked_start);
         let has_start = linked_start || self.module().has_start();
         self.store.state.set(State::initial(has_start));
+        if self.store.starts_itself.get() {
+            self.run_start()?;
+        }
         Ok(())
     }
 }

@@ -17,8 +17,10 @@ use crate::error::Error;
 use crate::fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
 use crate::host::suspend::YieldedVal;
 use crate::instance::exceptions::Exceptions;
+use crate::instance::growth::Limiter;
 use crate::instance::record::Record;
 use crate::instance::state::State;
+use crate::region::alloc::AllocStrategy;
 use crate::region::limits::Limits;
 use crate::stack::Bounds;
 use crate::stop::fuel::Account;
@@ -63,6 +65,14 @@ pub(crate) struct Store {
     pub(crate) yielded: Cell<Option<YieldedVal>>,
     /// Whether panics of host functions end the guest with a value instead of going on.
     pub(crate) catch_panics: Cell<bool>,
+    /// Who has a say when memories and tables grow.
+    pub(crate) limiter: RefCell<Option<Box<dyn Limiter>>>,
+    /// Whether a growth that fails ends the guest.
+    pub(crate) ends_on_growth_failure: Cell<bool>,
+    /// Whether start functions run by themselves.
+    pub(crate) starts_itself: Cell<bool>,
+    /// Which slots linked modules get.
+    pub(crate) alloc: AllocStrategy,
     pending: Cell<Option<Outcome>>,
     id: u64,
     foreign: RefCell<Foreign>,
@@ -84,7 +94,7 @@ struct Externs {
 }
 
 impl Store {
-    pub(crate) fn new(engine: &Engine, region_limits: &Limits) -> Self {
+    pub(crate) fn new(engine: &Engine, limits_of_instance: Limits) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let (fuel, count) = Account::unlimited();
         let limits = LimitsCell::new();
@@ -93,7 +103,7 @@ impl Store {
             limits,
             fuel,
             engine: engine.clone(),
-            region_limits: *region_limits,
+            region_limits: limits_of_instance,
             members: Vec::new(),
             names: HashMap::new(),
             memories: Vec::new(),
@@ -108,6 +118,10 @@ impl Store {
             suspension: Suspension::default(),
             yielded: Cell::new(None),
             catch_panics: Cell::new(false),
+            limiter: RefCell::new(None),
+            ends_on_growth_failure: Cell::new(false),
+            starts_itself: Cell::new(false),
+            alloc: AllocStrategy::default(),
             pending: Cell::new(None),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             foreign: RefCell::default(),

@@ -10,6 +10,7 @@ use selvedge_artifact::types::TableType;
 use selvedge_artifact::vmfields::vm_table_definition;
 use selvedge_artifact::vmoffsets::TABLE_ENTRY_LEN;
 
+use crate::error::Error;
 use crate::vm::context::Context;
 
 /// A table of a record.
@@ -179,37 +180,41 @@ impl OwnTable {
         }
     }
 
-    /// Grows the table; the former count, or `None` if its maximum or the limit stands against it.
+    /// Elements that its type allows.
+    pub(crate) fn max_elements(&self) -> u64 {
+        let reach = if self.ty.is_64 {
+            u64::MAX
+        } else {
+            u32::MAX.into()
+        };
+        self.ty.max.unwrap_or(reach)
+    }
+
+    /// Makes the table longer. The length was checked against its maximum and all limits.
     pub(crate) fn grow(
         &self,
         context: &Context,
         vmctx: usize,
         delta: u64,
         value: u64,
-        limit: u64,
-    ) -> Option<u64> {
+    ) -> Result<(), Error> {
         let old = self.len();
-        let new = old.checked_add(delta)?;
-        let reach = if self.ty.is_64 {
-            u64::MAX
-        } else {
-            u32::MAX.into()
-        };
-        let max = self.ty.max.unwrap_or(reach).min(limit);
-        if new > max && delta > 0 {
-            return None;
-        }
         match &mut *self.entries.borrow_mut() {
-            Entries::Inline { len, .. } => *len = new,
+            Entries::Inline { len, .. } => *len = old + delta,
             Entries::Heap(entries) => {
                 // The length is within the limit, but the memory may still not be there.
-                entries.try_reserve(delta as usize).ok()?;
-                entries.resize(new as usize, value);
+                let reserved = entries.try_reserve(delta as usize);
+                reserved.map_err(|_| {
+                    let source = std::io::ErrorKind::OutOfMemory.into();
+                    Error::system("make a table of the instance longer")(source)
+                })?;
+                entries.resize((old + delta) as usize, value);
             }
         }
         self.publish(context, vmctx);
-        self.write(context, old, std::iter::repeat_n(value, delta as usize))?;
-        Some(old)
+        self.write(context, old, std::iter::repeat_n(value, delta as usize))
+            .expect("the table is long enough now");
+        Ok(())
     }
 }
 

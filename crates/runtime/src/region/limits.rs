@@ -1,12 +1,15 @@
 //! What one instance of a region may use: the knobs, checked once.
 
 use selvedge_artifact::types::MemoryType;
+use selvedge_artifact::vmoffsets::TABLE_ENTRY_LEN;
 
 use crate::error::Error;
+use crate::module::Module;
 use crate::region::layout::round_up_to_page;
 use crate::stack::size;
 
-/// Limits of every instance of a region.
+/// Limits of every instance of a region, or of one instance, which gets no more than its region has: see
+/// [`InstanceBuilder::with_limits`](crate::InstanceBuilder::with_limits).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -22,6 +25,9 @@ pub struct Limits {
     pub table_elements: u64,
     /// Bytes reserved for globals, fixed tables and the fixed part of the context. Default: 2 MiB.
     pub context_len: usize,
+    /// Bytes that all memories and tables of an instance may have together, those of linked modules too; an
+    /// element of a table counts as 8 bytes. Default: 32 GiB.
+    pub total_memory_len: u64,
     /// Frames that a backtrace keeps at most; 0 turns backtraces off. Default: 64.
     pub backtrace_frames: usize,
 }
@@ -34,6 +40,7 @@ impl Default for Limits {
             stack_len: size::get_stack_size(),
             table_elements: 10_000_000,
             context_len: 2 << 20,
+            total_memory_len: 32 << 30,
             backtrace_frames: crate::fault::details::MAX_FRAMES,
         }
     }
@@ -55,6 +62,96 @@ impl Limits {
             (self.memory64_len, "memory64_len")
         } else {
             (self.memory_len, "memory_len")
+        }
+    }
+
+    /// Whether a module may be instantiated beside modules that have so many bytes of memories and tables.
+    pub(crate) fn admit(&self, module: &Module, used: u64) -> Result<(), Error> {
+        let info = module.info();
+        let offsets = module.offsets();
+        let exceeded = |what, needed, given, knob| {
+            Err(Error::LimitsExceeded {
+                what,
+                needed,
+                given,
+                knob,
+            })
+        };
+        let context = offsets.read_only_len() as usize + offsets.writable_len() as usize;
+        if context > self.context_len {
+            let what = "bytes of context (globals and fixed tables)";
+            let (needed, given) = (context as u64, self.context_len as u64);
+            return exceeded(what, needed, given, "context_len");
+        }
+        let mut total = used;
+        for memory in &info.memories[info.imported.memories as usize..] {
+            let needed = memory.min_len();
+            let (given, knob) = self.memory_limit(memory);
+            if needed > given {
+                return exceeded("bytes of memory", needed, given, knob);
+            }
+            total = total.saturating_add(needed);
+        }
+        for table in &info.tables[info.imported.tables as usize..] {
+            if table.min > self.table_elements {
+                let given = self.table_elements;
+                return exceeded("table elements", table.min, given, "table_elements");
+            }
+            total = total.saturating_add(table_len(table.min));
+        }
+        self.check_total(total)
+    }
+
+    /// Whether memories and tables may have so many bytes together.
+    pub(crate) fn check_total(&self, needed: u64) -> Result<(), Error> {
+        if needed <= self.total_memory_len {
+            return Ok(());
+        }
+        Err(Error::LimitsExceeded {
+            what: "bytes of memories and tables together",
+            needed,
+            given: self.total_memory_len,
+            knob: "total_memory_len",
+        })
+    }
+
+    /// Limits of one instance: checked, and none above its region's.
+    pub(crate) fn within(&self, region: &Self) -> Result<Self, Error> {
+        let limits = self.checked()?;
+        let knobs = [
+            ("memory_len", limits.memory_len, region.memory_len),
+            ("memory64_len", limits.memory64_len, region.memory64_len),
+            (
+                "stack_len",
+                limits.stack_len as u64,
+                region.stack_len as u64,
+            ),
+            (
+                "table_elements",
+                limits.table_elements,
+                region.table_elements,
+            ),
+            (
+                "context_len",
+                limits.context_len as u64,
+                region.context_len as u64,
+            ),
+            (
+                "total_memory_len",
+                limits.total_memory_len,
+                region.total_memory_len,
+            ),
+            (
+                "backtrace_frames",
+                limits.backtrace_frames as u64,
+                region.backtrace_frames as u64,
+            ),
+        ];
+        match knobs.iter().find(|(_, asked, given)| asked > given) {
+            None => Ok(limits),
+            Some((knob, asked, given)) => Err(Error::InvalidLimits(format!(
+                "{knob} of the instance is {asked}, its region has {given}; an instance gets no more"
+            ))),
         }
     }
 
@@ -100,6 +197,11 @@ impl Limits {
             ..*self
         })
     }
+}
+
+/// What the elements of a table count as.
+pub(crate) fn table_len(elements: u64) -> u64 {
+    elements.saturating_mul(TABLE_ENTRY_LEN.into())
 }
 
 #[cfg(test)]

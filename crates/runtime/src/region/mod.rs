@@ -1,5 +1,6 @@
 //! A region: a pool of slots with the same limits.
 
+pub(crate) mod alloc;
 pub(crate) mod layout;
 pub(crate) mod limits;
 pub(crate) mod slot;
@@ -12,6 +13,7 @@ use crate::instance::builder::InstanceBuilder;
 use crate::instance::handle::InstanceHandle;
 use crate::program::Program;
 use crate::sys::{memfd, mmap::Reservation};
+use alloc::AllocStrategy;
 use layout::Layout;
 use limits::Limits;
 use slot::{Slot, SlotState};
@@ -122,21 +124,16 @@ impl Region {
         &self.inner.engine
     }
 
-    /// Takes a slot and makes it ready for a program.
-    pub(crate) fn take_slot(&self, program: &Program) -> Result<Slot, Error> {
+    /// Takes a slot and makes it ready for a program that the limits admit.
+    pub(crate) fn take_slot(
+        &self,
+        program: &Program,
+        strategy: &AllocStrategy,
+    ) -> Result<Slot, Error> {
         let module = program.module().id();
         let state = self.inner.with_free(|free| {
-            // A slot that last ran the same module has its pages in place. Only the most recent
-            // slots are looked at, so that taking one does not depend on the region's size.
-            const LOOKED_AT: usize = 8;
-            let recent = free.len().saturating_sub(LOOKED_AT);
-            let warm = free[recent..]
-                .iter()
-                .rposition(|slot| slot.last_module == module);
-            match warm {
-                Some(at) => Some(free.remove(recent + at)),
-                None => free.pop(),
-            }
+            let at = strategy.choose(free, module)?;
+            Some(free.remove(at))
         });
         let state = state.ok_or(Error::RegionFull {
             capacity: self.inner.capacity,
@@ -151,11 +148,6 @@ impl RegionInner {
     fn with_free<R>(&self, f: impl FnOnce(&mut Vec<SlotState>) -> R) -> R {
         // The list is whole after every statement above, so a poisoned lock is no reason to stop.
         f(&mut self.free.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Limits of its instances.
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
     }
 
     /// Takes a slot back.

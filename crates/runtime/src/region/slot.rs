@@ -82,14 +82,13 @@ impl Slot {
         self.region.layout.context_len()
     }
 
-    /// Makes the slot ready: rights of the context, image of memory 0. The context's contents are
+    /// Makes the slot ready for a program that the limits admit: rights of the context, image of memory 0. The context's contents are
     /// left to the instance, and are zero or what the same module's last instance left.
     pub(crate) fn prepare(&mut self, program: &Program) -> Result<(), Error> {
         let module = program.module();
         if self.state.last_module == module.id() {
             return Ok(());
         }
-        self.check_limits(program)?;
         // Until all is mapped the slot matches no module.
         self.state.last_module = 0;
         self.broken = true;
@@ -99,43 +98,6 @@ impl Slot {
             .map_err(Error::system("map the instance's memory"))?;
         self.state.last_module = module.id();
         self.broken = false;
-        Ok(())
-    }
-
-    fn check_limits(&self, program: &Program) -> Result<(), Error> {
-        let limits = self.region.limits();
-        let info = program.module().info();
-        let offsets = program.module().offsets();
-        let context = offsets.read_only_len() as usize + offsets.writable_len() as usize;
-        if context > limits.context_len {
-            return Err(Error::LimitsExceeded {
-                what: "bytes of context (globals and fixed tables)",
-                needed: context as u64,
-                given: limits.context_len as u64,
-                knob: "context_len",
-            });
-        }
-        for memory in &info.memories[info.imported.memories as usize..] {
-            let needed = memory.min_len();
-            let (given, knob) = limits.memory_limit(memory);
-            if needed > given {
-                return Err(Error::LimitsExceeded {
-                    what: "bytes of memory",
-                    needed,
-                    given,
-                    knob,
-                });
-            }
-        }
-        let tables = &info.tables[info.imported.tables as usize..];
-        if let Some(table) = tables.iter().find(|t| t.min > limits.table_elements) {
-            return Err(Error::LimitsExceeded {
-                what: "table elements",
-                needed: table.min,
-                given: limits.table_elements,
-                knob: "table_elements",
-            });
-        }
         Ok(())
     }
 
