@@ -12,6 +12,7 @@ mod instance_limits;
 mod limits;
 mod linking;
 mod memory;
+mod plugins;
 mod region;
 mod sequences;
 mod signatures;
