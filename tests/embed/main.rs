@@ -7,6 +7,7 @@ mod calls;
 mod contexts;
 mod globals_tables;
 mod growth;
+mod guest_ptr;
 mod hostcalls;
 mod instance_limits;
 mod limits;

@@ -39,6 +39,7 @@ pub use fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
 pub use fault::lines::SourceLine;
 pub use host::error::{HostError, PanicPayload, TerminationDetails};
 pub use host::func::{HostReturn, IntoHostFunc, WasmParams, WasmResults, WasmTy};
+pub use host::guest_ptr::{GuestAccessError, GuestPtr, GuestSlice, GuestValue};
 pub use host::linker::Linker;
 pub use host::suspend::{Flow, Yield, YieldedVal};
 pub use host::tag::{Exception, Tag, UncaughtException};

@@ -60,9 +60,13 @@ pub use selvedge_runtime::{
 
 // Linking: host functions and other modules' exports under names.
 pub use selvedge_runtime::{
-    Flow, HeapRef, HeapRefMut, HostError, HostReturn, IntoHostFunc, Linker, PanicPayload, Program,
-    TerminationDetails, Vmctx, WasmParams, WasmResults, WasmTy, Yield,
+    Flow, GuestAccessError, GuestPtr, GuestSlice, GuestValue, HeapRef, HeapRefMut, HostError,
+    HostReturn, IntoHostFunc, Linker, PanicPayload, Program, TerminationDetails, Vmctx, WasmParams,
+    WasmResults, WasmTy, Yield,
 };
+
+/// Declares a struct that lies in guest memory.
+pub use selvedge_runtime::guest_struct;
 
 // Regions: address space for instances.
 pub use selvedge_runtime::{AllocStrategy, Growing, Growth, Limiter, Limits, Region};

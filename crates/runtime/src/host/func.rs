@@ -12,8 +12,8 @@ use crate::value::Val;
 use crate::vm::context::ArraySlot;
 use crate::vm::host_entry;
 
-mod sealed {
-    /// Keeps the traits of this file to the types of this file.
+pub(crate) mod sealed {
+    /// Keeps the traits of this file to types of this crate.
     pub trait Sealed {}
 }
 use sealed::Sealed;

@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod func;
+pub(crate) mod guest_ptr;
 pub(crate) mod linker;
 pub(crate) mod suspend;
 pub(crate) mod tag;
