@@ -7,10 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::engines::selvedge::Selvedge;
 use crate::engines::value::Outcome;
 use crate::engines::wasmi::Wasmi;
+use crate::engines::wasmtime::Wasmtime;
 use crate::engines::{Engine, Guest, State};
 use crate::generate::{Call, Case, FUEL_PER_CALL};
 
-/// The engines that are compared; the first one is what the others are held against.
+/// The engines that are compared; the first one that takes a case is what the others are held against.
 pub(crate) struct Engines(Vec<Box<dyn Engine>>);
 
 /// How a case ended on which nobody differed.
@@ -34,9 +35,10 @@ pub(crate) struct Difference {
 }
 
 impl Engines {
-    /// wasmi first, then Selvedge with several settings.
+    /// Wasmtime first, wasmi, then Selvedge with several settings.
     pub(crate) fn new() -> anyhow::Result<Self> {
-        let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(Wasmi::new()?)];
+        let mut engines: Vec<Box<dyn Engine>> =
+            vec![Box::new(Wasmtime::new()?), Box::new(Wasmi::new()?)];
         for selvedge in Selvedge::variants()? {
             engines.push(Box::new(selvedge));
         }
@@ -50,7 +52,14 @@ impl Engines {
             returned: 0,
             inconclusive: false,
         };
-        let started = self.0.iter().map(|engine| {
+        let engines: Vec<&dyn Engine> = self
+            .0
+            .iter()
+            .map(Box::as_ref)
+            .filter(|engine| engine.takes(case))
+            .collect();
+        let names: Vec<&str> = engines.iter().map(|engine| engine.name()).collect();
+        let started = engines.iter().map(|engine| {
             guarded(|| engine.instantiate(case))
                 .unwrap_or_else(|panic| Err(Outcome::Panicked(panic)))
         });
@@ -60,7 +69,7 @@ impl Engines {
                 Err(outcome) => (None, outcome),
             })
             .unzip();
-        match self.judge("instantiation", &outcomes)? {
+        match judge(&names, "instantiation", &outcomes)? {
             Verdict::Same => {}
             Verdict::Inconclusive => {
                 agreed.inconclusive = true;
@@ -69,7 +78,7 @@ impl Engines {
         }
         // All or none, or the verdict was another.
         let mut guests: Vec<Box<dyn Guest>> = guests.into_iter().flatten().collect();
-        if guests.len() < self.0.len() || self.states("instantiation", &mut guests)? {
+        if guests.len() < engines.len() || states(&names, "instantiation", &mut guests)? {
             return Ok(agreed);
         }
         for (i, call) in case.calls().iter().enumerate() {
@@ -83,8 +92,8 @@ impl Engines {
                 guarded(call).unwrap_or_else(Outcome::Panicked)
             });
             let outcomes: Vec<_> = outcomes.collect();
-            agreed.inconclusive = self.judge(&at, &outcomes)? == Verdict::Inconclusive
-                || self.states(&at, &mut guests)?;
+            agreed.inconclusive = judge(&names, &at, &outcomes)? == Verdict::Inconclusive
+                || states(&names, &at, &mut guests)?;
             if agreed.inconclusive {
                 return Ok(agreed);
             }
@@ -93,58 +102,54 @@ impl Engines {
         }
         Ok(agreed)
     }
+}
 
-    /// Whether all outcomes are the same.
-    fn judge(&self, at: &str, outcomes: &[Outcome]) -> Result<Verdict, Difference> {
-        let panicked = |o: &Outcome| matches!(o, Outcome::Panicked(_));
-        if let Some(panic) = outcomes.iter().position(panicked) {
-            // Nobody may panic, alone or together.
-            let other = usize::from(panic == 0);
-            return Err(self.difference(at, outcomes, [other, panic]));
-        }
-        if outcomes.contains(&Outcome::Exhausted) {
-            return Ok(Verdict::Inconclusive);
-        }
-        let refused = |o: &Outcome| matches!(o, Outcome::Refused(_));
-        if outcomes.iter().all(refused) {
-            return Ok(Verdict::Inconclusive);
-        }
-        match outcomes.iter().position(|outcome| *outcome != outcomes[0]) {
-            Some(other) => Err(self.difference(at, outcomes, [0, other])),
-            None => Ok(Verdict::Same),
-        }
+/// Whether all outcomes are the same.
+fn judge(names: &[&str], at: &str, outcomes: &[Outcome]) -> Result<Verdict, Difference> {
+    let panicked = |o: &Outcome| matches!(o, Outcome::Panicked(_));
+    if let Some(panic) = outcomes.iter().position(panicked) {
+        // Nobody may panic, alone or together.
+        let other = usize::from(panic == 0);
+        return Err(difference(names, at, outcomes, [other, panic]));
     }
-
-    /// Whether a stack was used up; otherwise compares what can be seen of the guests.
-    fn states(&self, at: &str, guests: &mut [Box<dyn Guest>]) -> Result<bool, Difference> {
-        let states: Vec<State> = guests.iter_mut().map(|guest| guest.state()).collect();
-        if states.iter().any(|state| state.exhausted) {
-            return Ok(true);
-        }
-        let Some(other) = states.iter().position(|state| *state != states[0]) else {
-            return Ok(false);
-        };
-        let (ours, theirs) = (&states[0], &states[other]);
-        let (what, sides) = first("memory", &ours.memories, &theirs.memories)
-            .or_else(|| first("table", &ours.tables, &theirs.tables))
-            .or_else(|| first("global", &ours.globals, &theirs.globals))
-            .unwrap_or_default();
-        let [a, b] = sides;
-        Err(Difference {
-            at: format!("{what} after {at}"),
-            sides: [(self.name(0), a), (self.name(other), b)],
-        })
+    if outcomes.contains(&Outcome::Exhausted) {
+        return Ok(Verdict::Inconclusive);
     }
-
-    fn difference(&self, at: &str, outcomes: &[Outcome], of: [usize; 2]) -> Difference {
-        Difference {
-            at: at.to_owned(),
-            sides: of.map(|i| (self.name(i), format!("{:?}", outcomes[i]))),
-        }
+    let refused = |o: &Outcome| matches!(o, Outcome::Refused(_));
+    if outcomes.iter().all(refused) {
+        return Ok(Verdict::Inconclusive);
     }
+    match outcomes.iter().position(|outcome| *outcome != outcomes[0]) {
+        Some(other) => Err(difference(names, at, outcomes, [0, other])),
+        None => Ok(Verdict::Same),
+    }
+}
 
-    fn name(&self, engine: usize) -> String {
-        self.0[engine].name().to_owned()
+/// Whether a stack was used up; otherwise compares what can be seen of the guests.
+fn states(names: &[&str], at: &str, guests: &mut [Box<dyn Guest>]) -> Result<bool, Difference> {
+    let states: Vec<State> = guests.iter_mut().map(|guest| guest.state()).collect();
+    if states.iter().any(|state| state.exhausted) {
+        return Ok(true);
+    }
+    let Some(other) = states.iter().position(|state| *state != states[0]) else {
+        return Ok(false);
+    };
+    let (ours, theirs) = (&states[0], &states[other]);
+    let (what, sides) = first("memory", &ours.memories, &theirs.memories)
+        .or_else(|| first("table", &ours.tables, &theirs.tables))
+        .or_else(|| first("global", &ours.globals, &theirs.globals))
+        .unwrap_or_default();
+    let [a, b] = sides;
+    Err(Difference {
+        at: format!("{what} after {at}"),
+        sides: [(names[0].to_owned(), a), (names[other].to_owned(), b)],
+    })
+}
+
+fn difference(names: &[&str], at: &str, outcomes: &[Outcome], of: [usize; 2]) -> Difference {
+    Difference {
+        at: at.to_owned(),
+        sides: of.map(|i| (names[i].to_owned(), format!("{:?}", outcomes[i]))),
     }
 }
 
@@ -196,21 +201,17 @@ mod tests {
 
     #[test]
     fn a_difference_is_told_with_both_sides() {
-        let engines = Engines::new().unwrap();
+        let names = ["wasmtime", "wasmi", "selvedge"];
         let outcomes = [
             Outcome::HostFailed,
             Outcome::HostFailed,
             Outcome::Returned(vec![]),
         ];
-        let difference = engines.judge("here", &outcomes).err().unwrap();
-        assert_eq!(difference.sides[0].0, "wasmi");
+        let difference = judge(&names, "here", &outcomes).err().unwrap();
+        assert_eq!(difference.sides[0].0, "wasmtime");
         assert_eq!(difference.sides[1].1, "Returned([])");
-        assert!(
-            engines
-                .judge("here", &[Outcome::Exhausted, Outcome::HostFailed])
-                .is_ok()
-        );
+        assert!(judge(&names, "here", &[Outcome::Exhausted, Outcome::HostFailed]).is_ok());
         let panicked = [Outcome::Panicked("a".into()), Outcome::Panicked("a".into())];
-        assert!(engines.judge("here", &panicked).is_err());
+        assert!(judge(&names, "here", &panicked).is_err());
     }
 }

@@ -1,10 +1,14 @@
 //! The table of what may be turned on in the modules of a differential run, by the proposals' names.
-//! What WebAssembly 2.0 has without SIMD is always on. Only what both sides run can stand here; what a
+//! What WebAssembly 2.0 has without SIMD is always on. Only what Wasmtime runs, too, can stand here; what a
 //! standard leaves open must be settled alike on both sides, as relaxed SIMD is by its deterministic
 //! profile.
 
 use anyhow::{Context, Result};
 use wasm_smith::Config;
+
+/// The proposal that the generator has only together with garbage collection: `observe` puts its
+/// instructions in.
+pub(crate) const FUNCTION_REFERENCES: &str = "function-references";
 
 /// A proposal.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +66,16 @@ pub(crate) fn features() -> &'static [Feature] {
             name: "custom-page-sizes",
             by_default: true,
             enable: |config| config.custom_page_sizes_enabled = true,
+        },
+        Feature {
+            name: "exception-handling",
+            by_default: true,
+            enable: |config| config.exceptions_enabled = true,
+        },
+        Feature {
+            name: FUNCTION_REFERENCES,
+            by_default: true,
+            enable: |_| {},
         },
     ]
 }

@@ -8,15 +8,15 @@ use wasmparser::{ExternalKind, Parser, Payload, TypeRef, Validator, WasmFeatures
 
 use crate::engines::host;
 use crate::engines::value::{Type, Value};
-use crate::features::Feature;
-use crate::observe;
+use crate::features::{FUNCTION_REFERENCES, Feature};
+use crate::observe::{self, How};
 use crate::random::Random;
 
 /// The global that functions and loops count down, and trap at zero.
 pub(crate) const FUEL: &str = "selvedge-fuzz fuel";
 /// What it holds before each call.
 pub(crate) const FUEL_PER_CALL: u32 = 1000;
-/// Bytes that a memory may grow to; part of both engines' limits.
+/// Bytes that a memory may grow to; part of all engines' limits.
 pub(crate) const MEMORY_LIMIT: usize = 20 * PAGE;
 /// Elements that a table may grow to.
 pub(crate) const TABLE_LIMIT: usize = 2000;
@@ -27,6 +27,10 @@ const PAGE: usize = 1 << 16;
 pub(crate) struct Case {
     /// Makes the case again.
     pub(crate) seed: u64,
+    /// Whether only canonical NaNs come of it, whatever the engine does.
+    pub(crate) canonical: bool,
+    /// Whether it uses something that wasmi does not have.
+    pub(crate) beyond_wasmi: bool,
     /// The module.
     pub(crate) wasm: Vec<u8>,
     /// Exported functions that the module may be asked to run.
@@ -58,12 +62,17 @@ impl Case {
     /// The case of a seed. Fails only where the generator does.
     pub(crate) fn of_seed(seed: u64, features: &[Feature]) -> Result<Self> {
         let mut random = Random::new(seed);
+        let mut references = false;
+        let mut canonical = true;
         let mut module = generated(&mut random, |random| {
             let mut config = config(random);
+            references = false;
+            canonical = config.canonicalize_nans;
             for feature in features {
                 // Leaving some out makes their neighbours more frequent.
                 if !random.once_in(8) {
                     (feature.enable)(&mut config);
+                    references |= feature.name == FUNCTION_REFERENCES;
                 }
             }
             let len = 1 << (10 + random.below(6));
@@ -71,9 +80,15 @@ impl Case {
         })?;
         let fuel = module.ensure_termination(FUEL_PER_CALL)?;
         // What observes a value also keeps it from being folded into what uses it: not all at once.
-        let rate = random.pick(&[0, 1, 1, 4]);
-        let wasm = observe::observed(&module.to_bytes(), &mut random, rate, (FUEL, fuel))?;
-        Self::of_wasm(seed, wasm)
+        let how = How {
+            rate: random.pick(&[0, 1, 1, 4]),
+            references,
+        };
+        let wasm = observe::observed(&module.to_bytes(), &mut random, how, (FUEL, fuel))?;
+        Ok(Self {
+            canonical,
+            ..Self::of_wasm(seed, wasm)?
+        })
     }
 
     /// A case from a file: a module that may lack the global for fuel.
@@ -81,8 +96,17 @@ impl Case {
         let types = Validator::new_with_features(WasmFeatures::all())
             .validate_all(&wasm)
             .context("the module is invalid")?;
+        // Proposals that only Wasmtime and Selvedge have.
+        let wasmi = WasmFeatures::all()
+            .difference(WasmFeatures::EXCEPTIONS)
+            .difference(WasmFeatures::GC)
+            .difference(WasmFeatures::FUNCTION_REFERENCES);
         let mut case = Self {
             seed,
+            canonical: true,
+            beyond_wasmi: Validator::new_with_features(wasmi)
+                .validate_all(&wasm)
+                .is_err(),
             ..Self::default()
         };
         let mut imported = Vec::new();
@@ -106,7 +130,7 @@ impl Case {
                 match export.kind {
                     ExternalKind::Func => {
                         // Called by the host, it has a guest to touch in one engine and none in
-                        // the other.
+                        // another.
                         let import = imported.get(export.index as usize);
                         if import.is_some_and(|name| host::touches_guest(name)) {
                             continue;
@@ -164,7 +188,8 @@ fn config(random: &mut Random) -> Config {
     Config {
         available_imports: imports.then(host::imports),
         allow_start_export: random.once_in(4),
-        canonicalize_nans: true,
+        // If not, the engines do, of those that can.
+        canonicalize_nans: !random.once_in(3),
         // Without this, most calls end at their first load.
         disallow_traps: !random.once_in(3),
         allowed_instructions: instructions(random),

@@ -1,4 +1,4 @@
-//! Selvedge beside an interpreter on modules made at random, and its readers fed with damage.
+//! Selvedge beside other engines on modules made at random, and its readers fed with damage.
 //!
 //! This file reads the command line and says what each thread does with a seed. Cases come from
 //! `generate` and `observe`, engines stand in `engines`, `compare` holds them against each other, `damage` feeds the
@@ -33,7 +33,7 @@ const USAGE: &str = "\
 usage: selvedge-fuzz differential|compile|artifact [OPTIONS]
        selvedge-fuzz differential FILE...
 
-  differential      valid modules on Selvedge and on wasmi: outcomes, memories, tables, globals
+  differential      valid modules on Selvedge, Wasmtime, wasmi: outcomes, memories, tables, globals
   compile           any modules, damaged or not, through the compiler: it answers and does not panic
   artifact          damaged artifacts through their reader: it answers and does not panic
 

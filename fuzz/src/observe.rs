@@ -5,12 +5,12 @@
 use anyhow::Result;
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
-    CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, GlobalSection, GlobalType,
-    Instruction, RawSection, ValType,
+    BlockType, CodeSection, ConstExpr, Encode, ExportKind, ExportSection, Function, GlobalSection,
+    GlobalType, HeapType, Instruction, RawSection, RefType, ValType,
 };
 use wasmparser::{
-    FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser, Payload, ValidPayload,
-    Validator, ValidatorResources, WasmFeatures,
+    FuncToValidate, FuncValidatorAllocations, FunctionBody, Operator, Parser, Payload,
+    ValidPayload, Validator, ValidatorResources, WasmFeatures, WasmModuleResources,
 };
 
 use crate::random::Random;
@@ -18,12 +18,21 @@ use crate::random::Random;
 /// The name under which the values that were seen are exported.
 const SEEN: &str = "selvedge-fuzz seen";
 
-/// The module, if it exports anything, with its global for fuel exported under a name, and with every `rate`th value observed; none
-/// if the rate is zero.
+/// What is put into functions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// One of so many values is observed; none if it is zero.
+    pub(crate) rate: usize,
+    /// Whether calls may go through typed references, and references be asked whether they are null.
+    pub(crate) references: bool,
+}
+
+/// The module, if it exports anything, with its global for fuel exported under a name, and with more in its
+/// functions.
 pub(crate) fn observed(
     wasm: &[u8],
     random: &mut Random,
-    rate: usize,
+    how: How,
     fuel: (&str, u32),
 ) -> Result<Vec<u8>> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
@@ -33,10 +42,11 @@ pub(crate) fn observed(
     // The one for fuel is the last that there is.
     let seen = fuel_index + 1;
     let mut bodies = 0;
+    let mut exported = false;
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
         if let ValidPayload::Func(func, body) = validator.payload(&payload)? {
-            code.function(&observed_func(wasm, func, &body, seen, random, rate)?);
+            code.function(&observed_func(wasm, func, &body, seen, random, how)?);
             if code.len() == bodies {
                 module.section(&code);
             }
@@ -55,6 +65,7 @@ pub(crate) fn observed(
                 module.section(&globals);
             }
             Payload::ExportSection(section) => {
+                exported = true;
                 let mut exports = ExportSection::new();
                 RoundtripReencoder.parse_export_section(&mut exports, section)?;
                 exports.export(fuel_name, ExportKind::Global, fuel_index);
@@ -77,15 +88,17 @@ pub(crate) fn observed(
     Ok(module.finish())
 }
 
-/// A function that mixes some of its values into the global at `seen`.
+/// A function that mixes some of its values into the global at `seen`, and does with references what the
+/// generator does not.
 fn observed_func(
     wasm: &[u8],
     func: FuncToValidate<ValidatorResources>,
     body: &FunctionBody<'_>,
     seen: u32,
     random: &mut Random,
-    rate: usize,
+    how: How,
 ) -> Result<Function> {
+    let callees = callees(&func.resources);
     let mut validator = func.into_validator(FuncValidatorAllocations::default());
     validator.read_locals(&mut body.get_binary_reader())?;
     let mut scratch = Scratch {
@@ -98,7 +111,12 @@ fn observed_func(
         let start = ops.original_position();
         let op = ops.read()?;
         validator.op(start, &op)?;
-        code.extend(&wasm[start as usize..ops.original_position() as usize]);
+        if !(how.references
+            && random.once_in(2)
+            && call_by_reference(&mut code, &op, &callees, random, &mut scratch))
+        {
+            code.extend(&wasm[start as usize..ops.original_position() as usize]);
+        }
         let top = match (
             validator.get_control_frame(0),
             validator.get_operand_type(0),
@@ -112,7 +130,10 @@ fn observed_func(
             }
             _ => continue,
         };
-        if rate > 0 && random.once_in(rate) && worth_it(&format!("{op:?}"), top) {
+        if let (true, wasmparser::ValType::Ref(ty)) = (how.references, top) {
+            ask_for_null(&mut code, ty, seen, random, &mut scratch);
+        }
+        if how.rate > 0 && random.once_in(how.rate) && worth_it(&format!("{op:?}"), top) {
             mix(&mut code, top, seen, &mut scratch);
         }
     }
@@ -152,6 +173,107 @@ impl Scratch {
             self.types.len() - 1
         });
         self.first + at as u32
+    }
+}
+
+/// Of each function its type, if code may have a reference to it.
+fn callees(resources: &ValidatorResources) -> Vec<Option<u32>> {
+    let types = (0..).map_while(|func| Some((func, resources.type_index_of_function(func)?)));
+    types
+        .map(|(func, ty)| resources.is_function_referenced(func).then_some(ty))
+        .collect()
+}
+
+/// Calls a function through a reference of its type, if the instruction calls one that has a reference.
+fn call_by_reference(
+    code: &mut Vec<u8>,
+    op: &Operator<'_>,
+    callees: &[Option<u32>],
+    random: &mut Random,
+    scratch: &mut Scratch,
+) -> bool {
+    use Instruction as I;
+    let (func, tail) = match *op {
+        Operator::Call { function_index } => (function_index, false),
+        Operator::ReturnCall { function_index } => (function_index, true),
+        _ => return false,
+    };
+    let Some(&Some(ty)) = callees.get(func as usize) else {
+        return false;
+    };
+    let mut put = |instructions: &[I<'_>]| instructions.iter().for_each(|i| i.encode(code));
+    if random.once_in(50) {
+        put(&[I::RefNull(HeapType::Concrete(ty))]);
+    } else {
+        put(&[I::RefFunc(func)]);
+    }
+    if random.once_in(2) {
+        let place = scratch.of(ValType::Ref(RefType {
+            nullable: true,
+            heap_type: HeapType::Concrete(ty),
+        }));
+        put(&[I::LocalSet(place), I::LocalGet(place)]);
+    }
+    if random.once_in(4) {
+        put(&[I::RefAsNonNull]);
+    }
+    put(&[if tail {
+        I::ReturnCallRef(ty)
+    } else {
+        I::CallRef(ty)
+    }]);
+    true
+}
+
+/// Asks in one of several ways whether the reference on top is null, and leaves it there.
+fn ask_for_null(
+    code: &mut Vec<u8>,
+    top: wasmparser::RefType,
+    seen: u32,
+    random: &mut Random,
+    scratch: &mut Scratch,
+) {
+    use Instruction as I;
+    let ty = match top {
+        wasmparser::RefType::FUNCREF => RefType::FUNCREF,
+        wasmparser::RefType::EXTERNREF => RefType::EXTERNREF,
+        wasmparser::RefType::EXNREF => RefType::EXNREF,
+        _ => return,
+    };
+    let mut put = |instructions: &[I<'_>]| instructions.iter().for_each(|i| i.encode(code));
+    match random.below(16) {
+        0 => put(&[I::RefAsNonNull]),
+        1..=3 => {
+            let place = scratch.of(ValType::Ref(ty));
+            put(&[
+                I::LocalSet(place),
+                I::Block(BlockType::Result(ValType::Ref(ty))),
+                I::LocalGet(place),
+                I::BrOnNonNull(0),
+                I::GlobalGet(seen),
+                I::I64Const(0x5bd1_e995),
+                I::I64Add,
+                I::GlobalSet(seen),
+                I::RefNull(ty.heap_type),
+                I::End,
+            ]);
+        }
+        4..=6 => {
+            let place = scratch.of(ValType::Ref(ty));
+            put(&[
+                I::LocalTee(place),
+                I::Block(BlockType::Empty),
+                I::LocalGet(place),
+                I::BrOnNull(0),
+                I::Drop,
+                I::GlobalGet(seen),
+                I::I64Const(0x1b87_3593),
+                I::I64Add,
+                I::GlobalSet(seen),
+                I::End,
+            ]);
+        }
+        _ => {}
     }
 }
 

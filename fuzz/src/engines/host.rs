@@ -1,6 +1,8 @@
 //! The host functions that modules may import: one table, and what each does, told once for all engines.
 //! The same arguments and memory give the same results on every side.
 
+use std::fmt;
+
 use super::value::{Type, Value};
 
 /// The module name of all of them.
@@ -125,6 +127,7 @@ pub(crate) fn imports() -> Vec<u8> {
             Type::V128 => ValType::V128,
             Type::FuncRef => ValType::FUNCREF,
             Type::ExternRef => ValType::EXTERNREF,
+            Type::ExnRef => ValType::EXNREF,
         };
         types.iter().map(one).collect::<Vec<_>>()
     };
@@ -148,6 +151,14 @@ pub(crate) fn touches_guest(name: &str) -> bool {
 /// The host function failed on purpose.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed;
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failed on purpose")
+    }
+}
+
+impl std::error::Error for Failed {}
 
 impl HostFunc {
     /// The results of a function that needs no guest.

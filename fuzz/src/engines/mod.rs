@@ -4,6 +4,7 @@ pub(crate) mod host;
 pub(crate) mod selvedge;
 pub(crate) mod value;
 pub(crate) mod wasmi;
+pub(crate) mod wasmtime;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -14,6 +15,9 @@ use value::{Outcome, Value};
 pub(crate) trait Engine {
     /// Its name in reports.
     fn name(&self) -> &str;
+
+    /// Whether a case is of use with this engine: it has what the module uses, and the same NaNs.
+    fn takes(&self, case: &Case) -> bool;
 
     /// Makes an instance of a case's module and runs its start function; if there is none to be had,
     /// how that ended.

@@ -18,27 +18,29 @@ use crate::generate::{Case, FUEL, MEMORY_LIMIT, TABLE_LIMIT};
 #[derive(Debug)]
 pub(crate) struct Selvedge {
     name: &'static str,
+    canonical: bool,
     engine: RuntimeEngine,
     linker: Linker,
     region: Region,
 }
 
 impl Selvedge {
-    /// Selvedge as it is used, without optimisation, and for a CPU that can do less.
+    /// Selvedge without optimisation and with it, both making NaNs canonical, and for a CPU that can do less.
     pub(crate) fn variants() -> anyhow::Result<Vec<Self>> {
         let settings = Settings::default()
             .with_parallel_compilation(false)
             .with_relaxed_simd_deterministic(true);
-        let none = settings.clone().with_opt_level(OptLevel::None);
+        let canonical = settings.clone().with_nan_canonicalization(true);
+        let none = canonical.clone().with_opt_level(OptLevel::None);
         let baseline = settings.clone().with_cpu(Cpu::Baseline);
         Ok(vec![
-            Self::new("selvedge -O none", &none)?,
-            Self::new("selvedge -O speed", &settings)?,
-            Self::new("selvedge --cpu baseline", &baseline)?,
+            Self::new("selvedge -O none", true, &none)?,
+            Self::new("selvedge -O speed", true, &canonical)?,
+            Self::new("selvedge --cpu baseline", false, &baseline)?,
         ])
     }
 
-    fn new(name: &'static str, settings: &Settings) -> anyhow::Result<Self> {
+    fn new(name: &'static str, canonical: bool, settings: &Settings) -> anyhow::Result<Self> {
         let engine = RuntimeEngine::new(settings)?;
         let mut limits = Limits::default();
         limits.memory_len = MEMORY_LIMIT as u64;
@@ -52,6 +54,7 @@ impl Selvedge {
         }
         Ok(Self {
             name,
+            canonical,
             engine,
             linker,
             region,
@@ -62,6 +65,10 @@ impl Selvedge {
 impl Engine for Selvedge {
     fn name(&self) -> &str {
         self.name
+    }
+
+    fn takes(&self, case: &Case) -> bool {
+        self.canonical || case.canonical
     }
 
     fn instantiate(&self, case: &Case) -> Result<Box<dyn Guest>, Outcome> {
@@ -236,11 +243,14 @@ fn refused(error: selvedge::Error) -> Outcome {
 fn outcome(error: RuntimeError) -> Outcome {
     match error {
         RuntimeError::RuntimeFault(details) => match details.code {
-            TrapCode::StackOverflow => Outcome::Exhausted,
+            TrapCode::StackOverflow | TrapCode::ExceptionsExhausted => Outcome::Exhausted,
             code => Outcome::Trapped(trap(code)),
         },
         RuntimeError::DataSegmentOutOfBounds => Outcome::Trapped(Trap::Memory),
         RuntimeError::ElemSegmentOutOfBounds => Outcome::Trapped(Trap::Table),
+        RuntimeError::UncaughtException(uncaught) => {
+            Outcome::Threw(uncaught.exception.values().iter().map(of_val).collect())
+        }
         RuntimeError::HostFunction(_) => Outcome::HostFailed,
         other => Outcome::Refused(other.to_string()),
     }
@@ -256,6 +266,9 @@ fn trap(code: TrapCode) -> Trap {
         TrapCode::IntegerDivisionByZero => Trap::DivisionByZero,
         TrapCode::IntegerOverflow => Trap::IntegerOverflow,
         TrapCode::BadConversionToInteger => Trap::BadConversion,
+        TrapCode::NullReference
+        | TrapCode::NullFuncReference
+        | TrapCode::NullExceptionReference => Trap::NullReference,
         _ => Trap::Other,
     }
 }
@@ -267,8 +280,9 @@ fn val_type(ty: Type) -> ValType {
         Type::F32 => ValType::F32,
         Type::F64 => ValType::F64,
         Type::V128 => ValType::V128,
-        Type::FuncRef => ValType::FuncRef,
-        Type::ExternRef => ValType::ExternRef,
+        Type::FuncRef => ValType::FUNCREF,
+        Type::ExternRef => ValType::EXTERNREF,
+        Type::ExnRef => ValType::EXNREF,
     }
 }
 
@@ -280,6 +294,7 @@ fn to_val(value: Value) -> Val {
         Value::F64(v) => Val::F64(f64::from_bits(v)),
         Value::V128(v) => Val::V128(v),
         Value::FuncRef { .. } => Val::FuncRef(None),
+        Value::ExnRef { .. } => Val::ExnRef(None),
         Value::ExternRef(v) => Val::ExternRef(v.map(ExternRef::new)),
     }
 }
@@ -293,6 +308,9 @@ fn of_val(val: &Val) -> Value {
         Val::V128(v) => Value::V128(*v),
         Val::FuncRef(func) => Value::FuncRef {
             null: func.is_none(),
+        },
+        Val::ExnRef(exception) => Value::ExnRef {
+            null: exception.is_none(),
         },
         Val::ExternRef(object) => Value::ExternRef(object.as_ref().map(|object| {
             // Every object that a guest can hold was made here.

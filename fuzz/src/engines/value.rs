@@ -1,4 +1,4 @@
-//! Values and outcomes as both engines are translated to, so that they can be compared bit by bit.
+//! Values and outcomes as all engines are translated to, so that they can be compared bit by bit.
 
 use std::fmt;
 
@@ -14,6 +14,7 @@ pub(crate) enum Type {
     V128,
     FuncRef,
     ExternRef,
+    ExnRef,
 }
 
 impl Type {
@@ -29,6 +30,7 @@ impl Type {
                 ValType::V128 => Self::V128,
                 ValType::FUNCREF => Self::FuncRef,
                 ValType::EXTERNREF => Self::ExternRef,
+                ValType::EXNREF => Self::ExnRef,
                 _ => return None,
             })
         };
@@ -36,8 +38,8 @@ impl Type {
     }
 }
 
-/// A value. Floats are bits; a reference to a function says only whether there is one, since two
-/// engines have no function in common.
+/// A value. Floats are bits; a reference to a function or to an exception says only whether there is one,
+/// since two engines have none in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Value {
     I32(u32),
@@ -47,6 +49,7 @@ pub(crate) enum Value {
     V128(u128),
     FuncRef { null: bool },
     ExternRef(Option<u64>),
+    ExnRef { null: bool },
 }
 
 impl Value {
@@ -64,6 +67,7 @@ impl Value {
             Type::F64 => Self::F64(canonical64(bits as u64)),
             Type::V128 => Self::V128(bits),
             Type::FuncRef => Self::FuncRef { null: true },
+            Type::ExnRef => Self::ExnRef { null: true },
             Type::ExternRef => Self::ExternRef((bits & 3 != 0).then_some(bits as u64)),
         }
     }
@@ -117,7 +121,7 @@ impl Value {
             Self::I32(v) | Self::F32(v) => v.into(),
             Self::I64(v) | Self::F64(v) => v.into(),
             Self::V128(v) => v,
-            Self::FuncRef { null } => null.into(),
+            Self::FuncRef { null } | Self::ExnRef { null } => null.into(),
             Self::ExternRef(v) => v.map_or(0, |v| u128::from(v) + 1),
         }
     }
@@ -150,13 +154,15 @@ impl fmt::Debug for Value {
             Self::V128(v) => write!(f, "v128 {v:#034x}"),
             Self::FuncRef { null: true } => f.write_str("funcref null"),
             Self::FuncRef { null: false } => f.write_str("funcref"),
+            Self::ExnRef { null: true } => f.write_str("exnref null"),
+            Self::ExnRef { null: false } => f.write_str("exnref"),
             Self::ExternRef(None) => f.write_str("externref null"),
             Self::ExternRef(Some(v)) => write!(f, "externref {v:#x}"),
         }
     }
 }
 
-/// Why a guest trapped, as far as both engines tell.
+/// Why a guest trapped, as far as all engines tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trap {
     Unreachable,
@@ -168,6 +174,8 @@ pub(crate) enum Trap {
     DivisionByZero,
     IntegerOverflow,
     BadConversion,
+    /// A reference to a function, an object or an exception that must not be null.
+    NullReference,
     /// One that has no counterpart.
     Other,
 }
@@ -177,9 +185,11 @@ pub(crate) enum Trap {
 pub(crate) enum Outcome {
     Returned(Vec<Value>),
     Trapped(Trap),
+    /// An exception left the guest, with these values.
+    Threw(Vec<Value>),
     /// A host function failed, and the guest with it.
     HostFailed,
-    /// A stack was used up: how large frames are is each engine's own affair.
+    /// A stack was used up, or what exceptions are kept in: how large frames are is each engine's own affair.
     Exhausted,
     /// The engine did not take the module, or something of the call.
     Refused(String),
@@ -193,6 +203,9 @@ impl Outcome {
         match self {
             Self::Returned(values) => values.iter().fold(1000, |tag: u32, value| {
                 tag.rotate_left(5).wrapping_add(value.bits() as u32)
+            }),
+            Self::Threw(values) => values.iter().fold(2000, |tag: u32, value| {
+                tag.rotate_left(7).wrapping_add(value.bits() as u32)
             }),
             Self::Trapped(trap) => 10 + *trap as u32,
             Self::HostFailed => 2,

@@ -1,4 +1,4 @@
-//! wasmi, an interpreter: the second opinion. Its store is made anew for each case.
+//! wasmi, an interpreter: the second opinion on code generation. Its store is made anew for each case.
 
 use std::sync::Arc;
 
@@ -59,6 +59,10 @@ impl Wasmi {
 impl Engine for Wasmi {
     fn name(&self) -> &str {
         "wasmi"
+    }
+
+    fn takes(&self, case: &Case) -> bool {
+        case.canonical && !case.beyond_wasmi
     }
 
     fn instantiate(&self, case: &Case) -> Result<Box<dyn Guest>, Outcome> {
@@ -233,6 +237,7 @@ fn val_type(ty: Type) -> ValType {
         Type::V128 => ValType::V128,
         Type::FuncRef => ValType::FuncRef,
         Type::ExternRef => ValType::ExternRef,
+        Type::ExnRef => unreachable!("no case for wasmi has exceptions"),
     }
 }
 
@@ -244,6 +249,7 @@ fn to_val(store: impl AsContextMut, value: Value) -> Val {
         Value::F64(v) => Val::F64(wasmi::F64::from_bits(v)),
         Value::V128(v) => Val::V128(V128::from(v)),
         Value::FuncRef { .. } => Val::FuncRef(Ref::Null),
+        Value::ExnRef { .. } => unreachable!("no case for wasmi has exceptions"),
         Value::ExternRef(None) => Val::ExternRef(Ref::Null),
         Value::ExternRef(Some(v)) => Val::ExternRef(Ref::Val(ExternRef::new(store, v))),
     }
