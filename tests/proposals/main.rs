@@ -7,3 +7,4 @@ mod function_references;
 mod memory64;
 mod multi_memory;
 mod tail_calls;
+mod threads;

@@ -294,9 +294,10 @@ impl ModuleInfo {
     }
 
     /// Whether memory 0 exists, is this module's own and lies in its slot, so that `vmctx` is its base.
-    /// A memory that reservation and guard cannot bound lies elsewhere.
+    /// A memory that reservation and guard cannot bound lies elsewhere, and so does a shared one.
     pub fn owns_memory0(&self) -> bool {
-        self.imported.memories == 0 && self.memories.first().is_some_and(MemoryType::is_guarded)
+        let near = |memory: &MemoryType| memory.is_guarded() && !memory.shared;
+        self.imported.memories == 0 && self.memories.first().is_some_and(near)
     }
 
     /// The memories that this module defines and that do not lie in its slot.
@@ -369,7 +370,7 @@ impl ModuleInfo {
             && self
                 .memories
                 .iter()
-                .all(|m| m.page_len_log2 <= MAX_PAGE_LEN_LOG2)
+                .all(|m| m.page_len_log2 <= MAX_PAGE_LEN_LOG2 && (m.max.is_some() || !m.shared))
             && self.globals.len() == counts.globals as usize + self.global_inits.len()
             && self.tags.len() >= counts.tags as usize
             && self.tags.iter().all(|t| t.index() < types)

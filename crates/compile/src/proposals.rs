@@ -76,7 +76,7 @@ proposals! {
     /// Exceptions.
     ExceptionHandling "exception-handling" true needs [ReferenceTypes] = EXCEPTIONS;
     /// Shared memories and atomic instructions.
-    Threads "threads" false needs [BulkMemory] = THREADS;
+    Threads "threads" true needs [BulkMemory] = THREADS;
     /// Memories with pages of one byte.
     CustomPageSizes "custom-page-sizes" true needs [] = CUSTOM_PAGE_SIZES;
     /// Arithmetic on 128-bit integers.

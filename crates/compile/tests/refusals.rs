@@ -31,18 +31,11 @@ fn assert_refused(wat: &str, feature: &str, at: &[u8]) {
 
 #[test]
 fn features_that_are_not_built_are_named_with_their_place() {
-    assert_refused("(module (memory 1 1 shared))", "threads", &[3, 1, 1]);
-    assert_refused(
-        "(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))",
-        "threads",
-        &[0xfe, 0x10],
-    );
     assert_refused(
         "(module (func (drop (ref.i31 (i32.const 0)))))",
         "gc",
         &[0xfb, 0x1c],
     );
-    assert_refused("(module (memory i64 1 2 shared))", "threads", &[7, 1, 2]);
     assert_refused("(module (type (struct (field i32))))", "gc", &[]);
     assert_refused("(module (type (array i32)))", "gc", &[]);
     assert_refused("(module (type (sub (func))))", "gc", &[]);

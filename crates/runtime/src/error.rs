@@ -205,6 +205,11 @@ pub enum Error {
     /// The guest's memory is borrowed in a way that conflicts.
     #[error("the guest's memory is borrowed already")]
     MemoryBorrowed,
+    /// A slice was asked for of a memory that other threads may write.
+    #[error(
+        "the memory is shared between threads, so there is no slice of it; take it as a SharedMemory"
+    )]
+    MemoryShared,
 }
 
 impl Error {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::arch;
 use crate::error::Error;
 use crate::host::func::HostFunc;
+use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::Tag;
 use crate::module::Module;
 use crate::sys::memfd;
@@ -34,6 +35,8 @@ pub(crate) struct Imports {
     pub(crate) tags: Vec<Tag>,
     /// Owners of the host functions among them.
     pub(crate) _hosts: Vec<Arc<HostFunc>>,
+    /// Memories that the host gives, in order.
+    pub(crate) memories: Vec<SharedMemory>,
 }
 
 /// The initial contents of memory 0 in a sealed file.

@@ -66,6 +66,11 @@ impl Settings {
         self
     }
 
+    /// The proposals that modules may use.
+    pub fn proposals(&self) -> Proposals {
+        self.proposals
+    }
+
     /// Whether every NaN that arithmetic makes is the canonical one, positive and without a payload. If this is
     /// not called, sign and payload are what the CPU gives.
     #[must_use]

@@ -68,6 +68,9 @@ pub use selvedge_runtime::{
 /// Declares a struct that lies in guest memory.
 pub use selvedge_runtime::guest_struct;
 
+// Memories that instances on several threads have at the same time.
+pub use selvedge_runtime::{SharedMemory, WaitResult};
+
 // Regions: address space for instances.
 pub use selvedge_runtime::{AllocStrategy, Growing, Growth, Limiter, Limits, Region};
 

@@ -8,8 +8,8 @@ use std::fmt;
 use std::rc::Rc;
 
 use selvedge::{
-    CompileError, Engine, InstanceHandle, Limits, Linker, Member, Module, Region, RuntimeError,
-    Settings, TrapCode, Val, Vmctx,
+    CompileError, Engine, InstanceHandle, Limits, Linker, Member, Module, Proposal, Region,
+    RuntimeError, Settings, TrapCode, Val, Vmctx,
 };
 use wast::lexer::Lexer;
 use wast::parser::ParseBuffer;
@@ -22,10 +22,12 @@ use crate::values::{self, HostObjects};
 /// Slots that one script may take: each of its modules keeps one.
 const SLOTS: u32 = 1024;
 
-/// Why scripts older than multi-memory call invalid what is now valid: a second memory, and the byte
-/// that has become a memory's index and may be written long. Newer scripts do not use these words.
+/// Why scripts older than multi-memory and reference types call invalid what is now valid: a second memory
+/// or table, and the byte that has become a memory's index and may be written long. Newer scripts do not
+/// use these words.
 const VALID_SINCE: &[&str] = &[
     "multiple memories",
+    "multiple tables",
     "zero byte expected",
     "zero flag expected",
 ];
@@ -70,7 +72,10 @@ const SPECTEST: &str = r#"(module $spectest
     (global (export "global_f32") f32 (f32.const 666.6))
     (global (export "global_f64") f64 (f64.const 666.6))
     (table (export "table") 10 20 funcref)
-    (memory (export "memory") 1 2))"#;
+    (memory (export "memory") 1 2)"#;
+
+/// What the suite expects besides where memories can be shared.
+const SHARED_MEMORY: &str = r#"(memory (export "shared_memory") 1 2 shared)"#;
 
 struct Runner {
     engine: Engine,
@@ -121,8 +126,12 @@ impl Runner {
         linker.func("host", "print_f64", |_: &Vmctx<'_>, _: f64| ())?;
         linker.func("host", "print_i32_f32", |_: &Vmctx<'_>, _: i32, _: f32| ())?;
         linker.func("host", "print_f64_f64", |_: &Vmctx<'_>, _: f64, _: f64| ())?;
-        // Where proposals are off that it uses, it is the script's modules that have to tell.
-        let spectest = engine.compile(SPECTEST.as_bytes())?;
+        let proposals = settings.proposals();
+        let has_shared = [Proposal::Threads, Proposal::MultiMemory]
+            .into_iter()
+            .all(|proposal| proposals.is_enabled(proposal));
+        let shared = if has_shared { SHARED_MEMORY } else { "" };
+        let spectest = engine.compile(format!("{SPECTEST}{shared})").as_bytes())?;
         let region = Region::new(&engine, SLOTS, &Limits::default())?;
         let mut instance = region.new_instance(&linker.program(&spectest)?)?;
         instance.set_member_name("spectest", Member::MAIN)?;

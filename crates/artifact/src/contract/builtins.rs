@@ -85,6 +85,13 @@ builtins! {
     Throw throw(tag: I32, values: I64)
     /// Throws the exception that a reference names; traps if it is null. Does not return.
     ThrowRef throw_ref(exn: I64)
+    /// Waits until it is notified at an address that holds an `i32`: 0, or 1 if the word is another, or 2
+    /// after `timeout` nanoseconds, if that is not negative.
+    AtomicWait32 atomic_wait32(memory: I32, addr: I64, expected: I32, timeout: I64) -> I32
+    /// As `AtomicWait32`, for an `i64`.
+    AtomicWait64 atomic_wait64(memory: I32, addr: I64, expected: I64, timeout: I64) -> I32
+    /// Wakes guests that wait at an address, `count` at most; how many it woke.
+    AtomicNotify atomic_notify(memory: I32, addr: I64, count: I32) -> I32
 }
 
 impl Builtin {

@@ -63,6 +63,10 @@ trap_codes! {
     10 Unreachable "unreachable" "unreachable"
     /// A null reference where one to an object is needed.
     11 NullReference "null_reference" "null reference"
+    /// An atomic access at an address that its length does not divide.
+    12 UnalignedAtomic "unaligned_atomic" "unaligned atomic"
+    /// `memory.atomic.wait32` or `wait64` on a memory that is not shared.
+    16 ExpectedSharedMemory "expected_shared_memory" "expected shared memory"
     /// `call_ref` of a null reference.
     13 NullFuncReference "null_func_reference" "null function reference"
     /// The guest has used up its fuel.

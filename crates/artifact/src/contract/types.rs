@@ -327,6 +327,8 @@ pub struct MemoryType {
     pub is_64: bool,
     /// log2 of the bytes of a page: 16 unless the module says otherwise.
     pub page_len_log2: u8,
+    /// Whether instances on several threads may have it at the same time. It has a maximum then.
+    pub shared: bool,
 }
 
 impl MemoryType {
@@ -337,6 +339,7 @@ impl MemoryType {
             max,
             is_64: false,
             page_len_log2: WASM_PAGE_LEN.trailing_zeros() as u8,
+            shared: false,
         }
     }
 
@@ -444,8 +447,9 @@ impl fmt::Display for ExternType {
                 f.write_str(" elements")
             }
             Self::Memory(ty) => {
+                let shared = if ty.shared { "shared " } else { "" };
                 let width = if ty.is_64 { "64-bit " } else { "" };
-                write!(f, "{width}memory of {} to ", ty.min)?;
+                write!(f, "{shared}{width}memory of {} to ", ty.min)?;
                 max(f, ty.max)?;
                 match ty.page_len() {
                     WASM_PAGE_LEN => f.write_str(" pages"),
@@ -515,6 +519,15 @@ mod tests {
         assert_eq!(
             ExternType::Memory(wide).to_string(),
             "64-bit memory of 1 to 281474976710656 pages"
+        );
+        let shared = MemoryType {
+            max: Some(2),
+            shared: true,
+            ..usual
+        };
+        assert_eq!(
+            ExternType::Memory(shared).to_string(),
+            "shared memory of 1 to 2 pages"
         );
         assert_eq!(
             ExternType::Memory(bytes).to_string(),

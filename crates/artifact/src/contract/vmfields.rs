@@ -23,7 +23,9 @@ macro_rules! with_vm_structs {
                 /// One of the kinds below: guest, host in registers, host by array.
                 kind: u32,
             }
-            /// Where a memory that is not memory 0 of its own instance lies.
+            /// Where a memory that is not memory 0 of its own instance lies. A shared memory has one for
+            /// all instances, beside its bytes; what stands in the context of a module that defines it is
+            /// `base` and, in place of `len`, the address of that one.
             VMMemoryDefinition vm_memory_definition {
                 /// Address of byte 0.
                 base: ptr,

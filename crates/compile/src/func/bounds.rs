@@ -24,36 +24,52 @@ pub(super) struct Place {
     pub flags: MemFlagsData,
 }
 
+/// The memory that an instruction names.
+pub(super) fn accessed_memory(arg: &MemArg, offset: u64) -> Result<MemoryIdx, Error> {
+    match arg.target {
+        MemArgTarget::Memory(memory) => Ok(MemoryIdx::new(memory)),
+        _ => Err(Error::unsupported(
+            "an access to a garbage-collected array",
+            offset,
+        )),
+    }
+}
+
 impl Translation<'_, '_> {
     /// Pops the index of an access of `len` bytes and makes its address.
     pub(super) fn place(&mut self, arg: &MemArg, len: u32, offset: u64) -> Result<Place, Error> {
-        let MemArgTarget::Memory(memory) = arg.target else {
-            return Err(Error::unsupported(
-                "an access to a garbage-collected array",
-                offset,
-            ));
-        };
-        let memory = MemoryIdx::new(memory);
+        let memory = accessed_memory(arg, offset)?;
+        let index = self.pop_index_of(self.env.info.memories[memory.index()].is_64);
+        Ok(self.place_of(memory, index, arg.offset, len))
+    }
+
+    /// The address of an access of `len` bytes.
+    pub(super) fn place_of(
+        &mut self,
+        memory: MemoryIdx,
+        index: Value,
+        constant: u64,
+        len: u32,
+    ) -> Place {
         let ty = self.env.info.memories[memory.index()];
-        let index = self.pop_index_of(ty.is_64);
         let base = self.memory_base(memory);
         let flags = heap_flags(self.b.func);
-        match i32::try_from(arg.offset) {
-            Ok(constant) if ty.is_guarded() && self.guarded(arg.offset, len) => {
+        match i32::try_from(constant) {
+            Ok(offset) if ty.is_guarded() && self.guarded(constant, len) => {
                 let base = self.b.ins().iadd(base, index);
-                Ok(Place {
+                Place {
                     base,
-                    offset: constant,
+                    offset,
                     flags,
-                })
+                }
             }
             _ => {
-                let base = self.checked_address(memory, base, index, arg.offset, len);
-                Ok(Place {
+                let base = self.checked_address(memory, base, index, constant, len);
+                Place {
                     base,
                     offset: 0,
                     flags,
-                })
+                }
             }
         }
     }
@@ -138,10 +154,23 @@ impl Translation<'_, '_> {
         self.b.ins().load(POINTER, flags, definition, offset)
     }
 
-    /// The accessible bytes.
+    /// The accessible bytes. Those of a shared memory are a word that other threads may change.
     pub(super) fn memory_len(&mut self, memory: MemoryIdx) -> Value {
         let (definition, offset) = self.memory_definition(memory);
         let offset = offset + vm_memory_definition::OFFSETS.len.cast_signed();
+        if self.env.info.memories[memory.index()].shared {
+            let at = match self.env.offsets.memory(memory) {
+                Some(_) => {
+                    let flags = Region::Context.constant(self.b.func);
+                    let shared = self.b.ins().load(POINTER, flags, definition, offset);
+                    let offset = i64::from(vm_memory_definition::OFFSETS.len);
+                    self.b.ins().iadd_imm_u(shared, offset)
+                }
+                None => self.b.ins().iadd_imm_u(definition, i64::from(offset)),
+            };
+            let flags = Region::Context.trusted(self.b.func);
+            return self.b.ins().atomic_load(types::I64, flags, at);
+        }
         let flags = Region::Context.trusted(self.b.func);
         self.b.ins().load(types::I64, flags, definition, offset)
     }

@@ -51,7 +51,7 @@ impl Translation<'_, '_> {
         true
     }
 
-    fn memory_is_64(&self, memory: u32) -> bool {
+    pub(super) fn memory_is_64(&self, memory: u32) -> bool {
         self.env.info.memories[memory as usize].is_64
     }
 }

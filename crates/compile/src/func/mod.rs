@@ -7,6 +7,7 @@
 //!
 //! Nothing here knows machine code, trampolines, or the sections around the code.
 
+mod atomic;
 mod bounds;
 mod bulk;
 mod call;
@@ -207,6 +208,7 @@ impl Translation<'_, '_> {
             || self.reference(op)
             || self.table(op)
             || self.bulk(op)
+            || self.atomic(op, offset)?
             || self.simd(op, offset)?;
         if known {
             Ok(())

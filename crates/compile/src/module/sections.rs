@@ -397,6 +397,7 @@ fn memory_type(ty: &wasmparser::MemoryType) -> MemoryType {
             Some(log2) => log2 as u8,
             None => usual.page_len_log2,
         },
+        shared: ty.shared,
         ..usual
     }
 }

@@ -1,39 +1,51 @@
-//! The linker: names to host functions and tags.
+//! The linker: names to host functions, tags and shared memories.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use selvedge_artifact::module::ExternIdx;
+use selvedge_artifact::ids::FuncIdx;
+use selvedge_artifact::module::{ExternIdx, Import, ModuleInfo};
 use selvedge_artifact::types::{ExternType, FuncType};
 
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::host::error::HostError;
 use crate::host::func::{HostFunc, IntoHostFunc};
+use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::Tag;
 use crate::host::vmctx::Vmctx;
+use crate::instance::link;
 use crate::module::Module;
 use crate::program::{Imports, Program, host_func_ref};
 use crate::value::Val;
 
-/// What a name stands for.
+/// What stands behind a name.
 #[derive(Clone, Debug)]
-pub(crate) enum Definition {
+enum Definition {
     Func(Arc<HostFunc>),
     Tag(Tag),
+    Memory(SharedMemory),
 }
 
 impl Definition {
-    /// Its type.
-    pub(crate) fn ty(&self) -> ExternType {
+    /// Its type as it is now: a memory may have grown.
+    fn ty(&self) -> ExternType {
         match self {
             Self::Func(func) => ExternType::Func(func.ty.clone()),
             Self::Tag(tag) => ExternType::Tag(tag.ty().clone()),
+            Self::Memory(memory) => ExternType::Memory(memory.ty()),
         }
     }
 }
 
-/// Names and the host functions and tags behind them. Clones share the definitions.
+/// A definition that fits an import.
+pub(crate) enum Given<'a> {
+    Func(FuncIdx, &'a Arc<HostFunc>),
+    Tag(&'a Tag),
+    Memory(&'a SharedMemory),
+}
+
+/// Names and the host functions, tags and shared memories behind them. Clones share those.
 #[derive(Clone, Debug)]
 pub struct Linker {
     engine: Engine,
@@ -136,6 +148,23 @@ impl Linker {
         self.define(module, name, Definition::Tag(tag.clone()))
     }
 
+    /// Defines a shared memory. Every instance of a program that imports it has the same one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyDefined`], [`Error::OtherEngine`].
+    pub fn shared_memory(
+        &mut self,
+        module: &str,
+        name: &str,
+        memory: &SharedMemory,
+    ) -> Result<&mut Self, Error> {
+        if !memory.engine().same(&self.engine) {
+            return Err(Error::OtherEngine("shared memory"));
+        }
+        self.define(module, name, Definition::Memory(memory.clone()))
+    }
+
     /// Defines every function import of a module that has no definition yet as a function that ends the
     /// guest with an error that names the import.
     ///
@@ -179,27 +208,17 @@ impl Linker {
             refs: Box::default(),
             tags: Vec::new(),
             _hosts: Vec::new(),
+            memories: Vec::new(),
         };
         let mut refs = Vec::with_capacity(info.imported.funcs as usize);
         for import in &info.imports {
-            let expected = info.extern_type(import.item);
-            let found = self.get(&import.module, &import.name);
-            let Some(found) = found else {
-                return Err(unknown(&import.module, &import.name, expected));
-            };
-            if expected != found.ty() {
-                return Err(mismatch(&import.module, &import.name, expected, found));
-            }
-            match (import.item, found) {
-                (ExternIdx::Func(func), Definition::Func(host)) => {
+            match self.resolve(info, import)? {
+                Given::Func(func, host) => {
                     refs.push(host_func_ref(module, info.funcs[func.index()], host));
                     imports._hosts.push(Arc::clone(host));
                 }
-                (_, Definition::Tag(tag)) => imports.tags.push(tag.clone()),
-                // Types of one kind are not equal to those of another.
-                (_, Definition::Func(_)) => {
-                    return Err(mismatch(&import.module, &import.name, expected, found));
-                }
+                Given::Tag(tag) => imports.tags.push(tag.clone()),
+                Given::Memory(memory) => imports.memories.push(memory.clone()),
             }
         }
         imports.refs = refs.into_boxed_slice();
@@ -207,8 +226,28 @@ impl Linker {
     }
 
     /// The definition of a name.
-    pub(crate) fn get(&self, module: &str, name: &str) -> Option<&Definition> {
+    fn get(&self, module: &str, name: &str) -> Option<&Definition> {
         self.modules.get(module)?.get(name)
+    }
+
+    /// The definition of an import, if it fits.
+    pub(crate) fn resolve(&self, info: &ModuleInfo, import: &Import) -> Result<Given<'_>, Error> {
+        let found = self.get(&import.module, &import.name);
+        let found = found.ok_or_else(|| missing(info, import))?;
+        match (import.item, found) {
+            (ExternIdx::Func(func), Definition::Func(host)) if info.func_type(func) == &host.ty => {
+                Ok(Given::Func(func, host))
+            }
+            (ExternIdx::Tag(tag), Definition::Tag(host)) if info.tag_type(tag) == host.ty() => {
+                Ok(Given::Tag(host))
+            }
+            (ExternIdx::Memory(_), Definition::Memory(memory))
+                if link::matches(&found.ty(), &info.extern_type(import.item)) =>
+            {
+                Ok(Given::Memory(memory))
+            }
+            _ => Err(mismatch(info, import, found.ty())),
+        }
     }
 
     /// The engine it belongs to.
@@ -235,7 +274,7 @@ impl Linker {
 }
 
 /// The error for an import without definition.
-pub(crate) fn unknown(module: &str, name: &str, ty: ExternType) -> Error {
+fn unknown(module: &str, name: &str, ty: ExternType) -> Error {
     Error::UnknownImport {
         module: module.to_owned(),
         name: name.to_owned(),
@@ -243,11 +282,17 @@ pub(crate) fn unknown(module: &str, name: &str, ty: ExternType) -> Error {
     }
 }
 
-fn mismatch(module: &str, name: &str, expected: ExternType, found: &Definition) -> Error {
+/// The error for an import that nobody defines.
+pub(crate) fn missing(info: &ModuleInfo, import: &Import) -> Error {
+    unknown(&import.module, &import.name, info.extern_type(import.item))
+}
+
+/// The error for an import whose definition has another type.
+pub(crate) fn mismatch(info: &ModuleInfo, import: &Import, found: ExternType) -> Error {
     Error::ImportType {
-        module: module.to_owned(),
-        name: name.to_owned(),
-        expected: Box::new(expected),
-        found: Box::new(found.ty()),
+        module: import.module.clone(),
+        name: import.name.clone(),
+        expected: Box::new(info.extern_type(import.item)),
+        found: Box::new(found),
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod error;
 pub(crate) mod func;
 pub(crate) mod guest_ptr;
 pub(crate) mod linker;
+pub(crate) mod shared_memory;
 pub(crate) mod suspend;
 pub(crate) mod tag;
 pub(crate) mod vmctx;

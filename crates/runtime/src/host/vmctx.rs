@@ -9,6 +9,7 @@ use selvedge_artifact::types::ValType;
 
 use crate::error::Error;
 use crate::host::error::{HostError, TerminationDetails};
+use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::{Exception, Tag};
 use crate::instance::MEMORY_0;
 use crate::instance::growth::Asker;
@@ -45,9 +46,9 @@ impl<'a> Vmctx<'a> {
     ///
     /// # Errors
     ///
-    /// If the module has no memory, or if it is borrowed mutably already.
+    /// If the module has no memory, if it is shared, or if it is borrowed mutably already.
     pub fn heap(&self) -> Result<HeapRef<'_>, HostError> {
-        let memory = self.caller.memory(MEMORY_0).ok_or_else(no_memory)?;
+        let memory = self.caller.sliceable_memory(MEMORY_0)?;
         memory.borrow().map(HeapRef).ok_or_else(|| borrowed("heap"))
     }
 
@@ -55,11 +56,16 @@ impl<'a> Vmctx<'a> {
     ///
     /// # Errors
     ///
-    /// If the module has no memory, or if it is borrowed already.
+    /// If the module has no memory, if it is shared, or if it is borrowed already.
     pub fn heap_mut(&self) -> Result<HeapRefMut<'_>, HostError> {
-        let memory = self.caller.memory(MEMORY_0).ok_or_else(no_memory)?;
+        let memory = self.caller.sliceable_memory(MEMORY_0)?;
         let borrow = memory.borrow_mut();
         borrow.map(HeapRefMut).ok_or_else(|| borrowed("heap_mut"))
+    }
+
+    /// The caller's memory 0, if it is shared.
+    pub fn shared_memory(&self) -> Option<SharedMemory> {
+        self.caller.shared_memory(MEMORY_0).cloned()
     }
 
     /// Grows the caller's memory 0 by a number of Wasm pages; the former count of pages.
@@ -69,7 +75,9 @@ impl<'a> Vmctx<'a> {
     /// If the module has no memory, if it is borrowed, or if its maximum or the region's limit stands
     /// against it.
     pub fn grow_memory(&self, additional_pages: u32) -> Result<u32, HostError> {
-        self.caller.memory(MEMORY_0).ok_or_else(no_memory)?;
+        if self.caller.shared_memory(MEMORY_0).is_none() {
+            self.caller.sliceable_memory(MEMORY_0)?;
+        }
         Ok(self
             .caller
             .grow_memory_checked(MEMORY_0, additional_pages, Asker::Guest)?)
@@ -197,11 +205,6 @@ impl fmt::Debug for Vmctx<'_> {
             .field("module", &self.caller.module().name())
             .finish_non_exhaustive()
     }
-}
-
-#[cold]
-fn no_memory() -> HostError {
-    HostError::new("the calling module has no memory")
 }
 
 #[cold]

@@ -9,7 +9,8 @@ use crate::error::Error;
 use crate::instance::Instance;
 use crate::instance::growth::Limiter;
 use crate::instance::handle::InstanceHandle;
-use crate::instance::record::{Record, Resolved};
+use crate::instance::memory::OwnMemory;
+use crate::instance::record::{ImportedMemory, Record, Resolved};
 use crate::instance::state::State;
 use crate::instance::store::Store;
 use crate::program::Program;
@@ -140,10 +141,17 @@ impl<'a> InstanceBuilder<'a> {
         store.starts_itself = Cell::new(starts_itself);
         store.alloc = alloc;
         let mut store = StoreBox::new(store);
+        let memory = |shared| ImportedMemory::Host(OwnMemory::imported(shared));
         let imports = Resolved {
             funcs: program.imports().clone(),
             tables: Vec::new(),
-            memories: Vec::new(),
+            memories: program
+                .imports()
+                .memories
+                .iter()
+                .cloned()
+                .map(memory)
+                .collect(),
             globals: Vec::new(),
             tags: program.imports().tags.clone(),
         };

@@ -5,16 +5,20 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use selvedge_artifact::ids::{DataIdx, ElemIdx, FuncIdx, MemoryIdx, TableIdx, TagIdx, TypeIdx};
 use selvedge_artifact::traps::TrapCode;
 
 use crate::fault::details::TrapInfo;
+use crate::host::error::{HostError, TerminationDetails};
 use crate::instance::exceptions::Exn;
 use crate::instance::growth::Asker;
 use crate::instance::record::Record;
+use crate::stop::parking::Woken;
 use crate::vm::activation::Outcome;
 use crate::vm::ptr::FuncRefPtr;
+use crate::vm::shared_bytes::SharedBytes;
 use crate::vm::unwind;
 
 /// A libcall traps.
@@ -38,6 +42,12 @@ impl From<TrapCode> for LibTrap {
         Self { code, info: None }
     }
 }
+
+/// The trap of a range that lay inside a moment ago. Memories do not shrink, so it does not happen.
+const OUTSIDE: LibTrap = LibTrap {
+    code: TrapCode::HeapOutOfBounds,
+    info: None,
+};
 
 /// Two indices in one word, the first in the upper half.
 fn unpack(pair: u64) -> (u32, u32) {
@@ -99,6 +109,31 @@ impl Record {
     ) -> Result<(), LibTrap> {
         let (to, from) = unpack(memories);
         let (to_idx, from_idx) = (MemoryIdx::new(to), MemoryIdx::new(from));
+        match (self.shared_memory(to_idx), self.shared_memory(from_idx)) {
+            (None, None) => {}
+            (Some(target), Some(source)) => {
+                in_memory(from, src, len, source.len() as usize)?;
+                in_memory(to, dst, len, target.len() as usize)?;
+                return target
+                    .bytes()
+                    .copy_from(dst, source.bytes(), src, len)
+                    .ok_or(OUTSIDE);
+            }
+            (Some(target), None) => {
+                return self.with_memory(from_idx, |bytes| {
+                    let src = in_memory(from, src, len, bytes.len())?;
+                    in_memory(to, dst, len, target.len() as usize)?;
+                    target.bytes().write(dst, &bytes[src]).ok_or(OUTSIDE)
+                });
+            }
+            (None, Some(source)) => {
+                return self.with_memory(to_idx, |bytes| {
+                    in_memory(from, src, len, source.len() as usize)?;
+                    let dst = in_memory(to, dst, len, bytes.len())?;
+                    source.bytes().read(src, &mut bytes[dst]).ok_or(OUTSIDE)
+                });
+            }
+        }
         let source = self.memory(from_idx).ok_or(TrapCode::HeapOutOfBounds)?;
         // Two imports may be the same memory.
         if self
@@ -128,6 +163,10 @@ impl Record {
         value: u32,
         len: u64,
     ) -> Result<(), LibTrap> {
+        if let Some(shared) = self.shared_memory(MemoryIdx::new(memory)) {
+            in_memory(memory, dst, len, shared.len() as usize)?;
+            return shared.bytes().fill(dst, value as u8, len).ok_or(OUTSIDE);
+        }
         self.with_memory(MemoryIdx::new(memory), |bytes| {
             let dst = in_memory(memory, dst, len, bytes.len())?;
             bytes[dst].fill(value as u8);
@@ -144,6 +183,11 @@ impl Record {
     ) -> Result<(), LibTrap> {
         let (memory, data) = unpack(memory_data);
         let segment = self.data_segment(DataIdx::new(data));
+        if let Some(shared) = self.shared_memory(MemoryIdx::new(memory)) {
+            let src = in_segment(data, src.into(), len.into(), segment.len())?;
+            in_memory(memory, dst, len.into(), shared.len() as usize)?;
+            return shared.bytes().write(dst, &segment[src]).ok_or(OUTSIDE);
+        }
         self.with_memory(MemoryIdx::new(memory), |bytes| {
             let src = in_segment(data, src.into(), len.into(), segment.len())?;
             let dst = in_memory(memory, dst, len.into(), bytes.len())?;
@@ -162,6 +206,73 @@ impl Record {
             code: TrapCode::HeapOutOfBounds,
             info: Some(self.outside_memory(memory, index.saturating_add(offset))),
         })
+    }
+
+    pub(crate) fn atomic_wait32(
+        &self,
+        memory: u32,
+        addr: u64,
+        expected: u32,
+        timeout: u64,
+    ) -> Result<u32, LibTrap> {
+        self.wait(memory, addr, 4, timeout, |bytes| {
+            bytes.load32(addr).map(|found| found == expected)
+        })
+    }
+
+    pub(crate) fn atomic_wait64(
+        &self,
+        memory: u32,
+        addr: u64,
+        expected: u64,
+        timeout: u64,
+    ) -> Result<u32, LibTrap> {
+        self.wait(memory, addr, 8, timeout, |bytes| {
+            bytes.load64(addr).map(|found| found == expected)
+        })
+    }
+
+    fn wait(
+        &self,
+        memory: u32,
+        addr: u64,
+        len: u64,
+        timeout: u64,
+        is_expected: impl Fn(&SharedBytes) -> Option<bool>,
+    ) -> Result<u32, LibTrap> {
+        self.check_waiting(memory, addr, len)?;
+        let shared = self.shared_memory(MemoryIdx::new(memory));
+        let shared = shared.ok_or(TrapCode::ExpectedSharedMemory)?;
+        let timeout = timeout.cast_signed();
+        let timeout = u64::try_from(timeout).ok().map(Duration::from_nanos);
+        let hook = Some(&*self.store().wait_hook);
+        let is_expected = || is_expected(shared.bytes()).unwrap_or(false);
+        match shared.lot().wait(addr, is_expected, timeout, hook) {
+            Woken::Notified => Ok(0),
+            Woken::Mismatch => Ok(1),
+            Woken::TimedOut => Ok(2),
+            Woken::Interrupted => {
+                let ended = HostError::Terminate(TerminationDetails::WaitInterrupted);
+                self.store().raise(Outcome::Host(ended));
+                Ok(0)
+            }
+        }
+    }
+
+    pub(crate) fn atomic_notify(&self, memory: u32, addr: u64, count: u32) -> Result<u32, LibTrap> {
+        self.check_waiting(memory, addr, 4)?;
+        let shared = self.shared_memory(MemoryIdx::new(memory));
+        // Nobody can wait on another memory.
+        Ok(shared.map_or(0, |shared| shared.lot().notify(addr, count)))
+    }
+
+    /// Checks an address that is waited at or notified.
+    fn check_waiting(&self, memory: u32, addr: u64, len: u64) -> Result<(), LibTrap> {
+        if !addr.is_multiple_of(len) {
+            return Err(TrapCode::UnalignedAtomic.into());
+        }
+        let bytes = self.memory_len(MemoryIdx::new(memory));
+        in_memory(memory, addr, len, bytes as usize).map(drop)
     }
 
     pub(crate) fn data_drop(&self, data: u32) -> Result<(), LibTrap> {

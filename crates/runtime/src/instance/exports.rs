@@ -4,6 +4,7 @@ use selvedge_artifact::ids::{FuncIdx, MemoryIdx, TableIdx};
 use selvedge_artifact::module::ExternIdx;
 
 use crate::error::Error;
+use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::{Exception, Tag};
 use crate::host::vmctx::{HeapRef, HeapRefMut};
 use crate::instance::record::Record;
@@ -106,8 +107,28 @@ impl Instance {
 
     fn exported_memory(&self, name: &str) -> Result<&GuestMemory, Error> {
         let record = self.record(Member::MAIN)?;
-        let missing = Error::InvalidArgument("the module has no memory");
-        record.memory(record.exported_memory(name)?).ok_or(missing)
+        record.sliceable_memory(record.exported_memory(name)?)
+    }
+
+    /// An exported shared memory: another handle of it, which the instance need not outlive.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownExport`], [`Error::ExportKind`]; [`Error::InvalidArgument`] if it is not shared.
+    pub fn shared_memory(&self, name: &str) -> Result<SharedMemory, Error> {
+        self.member_shared_memory(Member::MAIN, name)
+    }
+
+    /// A shared memory that a linked module exports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::shared_memory`].
+    pub fn member_shared_memory(&self, member: Member, name: &str) -> Result<SharedMemory, Error> {
+        let record = self.record(member)?;
+        let memory = record.shared_memory(record.exported_memory(name)?);
+        let own = Error::InvalidArgument("the memory is not shared");
+        memory.cloned().ok_or(own)
     }
 
     /// The elements of an exported table.

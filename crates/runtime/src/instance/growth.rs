@@ -7,6 +7,7 @@ use selvedge_artifact::ids::{MemoryIdx, TableIdx};
 
 use crate::error::{Error, OWN_MAXIMUM};
 use crate::host::error::{HostError, TerminationDetails};
+use crate::instance::memory::OwnMemory;
 use crate::instance::record::Record;
 use crate::instance::store::Store;
 use crate::region::limits::table_len;
@@ -67,7 +68,7 @@ impl Store {
         let lens = records.flat_map(|record| {
             let memories = record.own_memories().iter();
             let tables = record.own_tables().iter();
-            let memories = memories.map(|memory| memory.view().len() as u64);
+            let memories = memories.map(OwnMemory::len);
             memories.chain(tables.map(|table| table_len(table.len())))
         });
         lens.fold(0, u64::saturating_add)
@@ -160,7 +161,7 @@ impl Record {
         let store = self.store();
         let growth = Growth {
             what: Growing::Memory,
-            current: memory.view().len() as u64,
+            current: memory.len(),
             desired: old.saturating_add(delta).saturating_mul(ty.page_len()),
             maximum: ty.max.map(|max| max.saturating_mul(ty.page_len())),
         };
@@ -168,13 +169,17 @@ impl Record {
             let (limit, knob) = store.region_limits.memory_limit(ty);
             growth.check_one(ty.max_len(), limit, "bytes of memory", knob)?;
             store.check_growth(&growth, asker)?;
-            owner.grow_own_memory(memory, growth.desired)
+            match memory.shared() {
+                // Others may have grown it meanwhile.
+                Some(shared) => shared.grow(delta),
+                None => owner.grow_own_memory(memory, growth.desired).map(|()| old),
+            }
         };
         let result = grow();
         if let Err(error) = &result {
             store.tell_failure(&growth, asker, error);
         }
-        result.map(|()| old)
+        result
     }
 
     /// Grows a table by elements for the guest; the former count.

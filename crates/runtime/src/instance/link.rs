@@ -7,12 +7,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use selvedge_artifact::module::{ExternIdx, Import, ModuleInfo};
+use selvedge_artifact::module::ExternIdx;
 use selvedge_artifact::types::{ExternType, MemoryType, TableType};
 
 use crate::error::Error;
-use crate::host::linker::{Definition, Linker, unknown};
-use crate::instance::record::{Record, Resolved};
+use crate::host::linker::{Given, Linker, mismatch, missing};
+use crate::instance::memory::OwnMemory;
+use crate::instance::record::{ImportedMemory, Record, Resolved};
 use crate::instance::{Instance, Member};
 use crate::module::Module;
 use crate::program::{Imports, Program, host_func_ref};
@@ -39,6 +40,7 @@ impl Instance {
             refs: Box::default(),
             tags: Vec::new(),
             _hosts: Vec::new(),
+            memories: Vec::new(),
         };
         let program = Program::new(module, none)?;
         let store = &self.store;
@@ -84,6 +86,7 @@ impl Instance {
                 refs: Box::default(),
                 tags: Vec::new(),
                 _hosts: Vec::new(),
+                memories: Vec::new(),
             }),
             tables: Vec::new(),
             memories: Vec::new(),
@@ -92,20 +95,16 @@ impl Instance {
         };
         for import in &info.imports {
             let Some(owner) = self.store.names.get(&import.module) else {
-                let found = linker.get(&import.module, &import.name);
-                match (import.item, found.ok_or_else(|| missing(info, import))?) {
-                    (ExternIdx::Func(func), Definition::Func(host))
-                        if info.func_type(func) == &host.ty =>
-                    {
+                match linker.resolve(info, import)? {
+                    Given::Func(func, host) => {
                         funcs.push(host_func_ref(module, info.funcs[func.index()], host));
                         hosts.push(Arc::clone(host));
                     }
-                    (ExternIdx::Tag(tag), Definition::Tag(host))
-                        if info.tag_type(tag) == host.ty() =>
-                    {
-                        resolved.tags.push(host.clone());
+                    Given::Tag(tag) => resolved.tags.push(tag.clone()),
+                    Given::Memory(shared) => {
+                        let memory = ImportedMemory::Host(OwnMemory::imported(shared.clone()));
+                        resolved.memories.push(memory);
                     }
-                    (_, found) => return Err(mismatch(info, import, found.ty())),
                 }
                 continue;
             };
@@ -137,7 +136,8 @@ impl Instance {
                 }
                 ExternIdx::Memory(memory) => {
                     let (owner, memory) = owner.memory_owner(memory);
-                    resolved.memories.push((owner.clone(), memory));
+                    let memory = ImportedMemory::Member(owner.clone(), memory);
+                    resolved.memories.push(memory);
                 }
                 ExternIdx::Global(global) => {
                     let (owner, global) = owner.global_owner(global);
@@ -150,6 +150,7 @@ impl Instance {
             refs: funcs.into_boxed_slice(),
             tags: Vec::new(),
             _hosts: hosts,
+            memories: Vec::new(),
         });
         Ok(resolved)
     }
@@ -173,7 +174,7 @@ fn current_type(owner: &Rc<Record>, export: ExternIdx) -> ExternType {
 }
 
 /// Whether a definition may stand for an import.
-fn matches(found: &ExternType, expected: &ExternType) -> bool {
+pub(crate) fn matches(found: &ExternType, expected: &ExternType) -> bool {
     let limits = |found: (u64, Option<u64>), expected: (u64, Option<u64>)| {
         let max_ok = match (found.1, expected.1) {
             (_, None) => true,
@@ -195,22 +196,10 @@ fn matches(found: &ExternType, expected: &ExternType) -> bool {
                 && limits((found.min, found.max), (expected.min, expected.max))
         }
         (ExternType::Memory(found), ExternType::Memory(expected)) => {
-            (found.is_64, found.page_len_log2) == (expected.is_64, expected.page_len_log2)
+            found.shared == expected.shared
+                && (found.is_64, found.page_len_log2) == (expected.is_64, expected.page_len_log2)
                 && limits((found.min, found.max), (expected.min, expected.max))
         }
         _ => false,
-    }
-}
-
-fn missing(info: &ModuleInfo, import: &Import) -> Error {
-    unknown(&import.module, &import.name, info.extern_type(import.item))
-}
-
-fn mismatch(info: &ModuleInfo, import: &Import, found: ExternType) -> Error {
-    Error::ImportType {
-        module: import.module.clone(),
-        name: import.name.clone(),
-        expected: Box::new(info.extern_type(import.item)),
-        found: Box::new(found),
     }
 }

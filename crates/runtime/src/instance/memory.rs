@@ -2,7 +2,8 @@
 //!
 //! Memory 0 lies in the slot, with `vmctx` as its base, unless its addresses are 64 bits wide or its
 //! pages of unusual length. All others have a reservation of their own, which is made when the module
-//! is instantiated and given back when the instance is dropped: the slow path.
+//! is instantiated and given back when the instance is dropped: the slow path. A shared memory is an
+//! object of its own, which others may keep longer.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use selvedge_artifact::types::MemoryType;
 use selvedge_artifact::vmfields::vm_memory_definition;
 
 use crate::error::Error;
+use crate::host::shared_memory::SharedMemory;
 use crate::module::Module;
 use crate::region::layout::round_up_to_page;
 use crate::region::limits::Limits;
@@ -27,18 +29,21 @@ use crate::vm::views;
 #[derive(Debug)]
 pub(crate) struct OwnMemory {
     ty: MemoryType,
-    /// Offset of its `VMMemoryDefinition` in the context.
-    definition: i32,
     place: Place,
 }
 
 #[derive(Debug)]
 enum Place {
     /// In the slot, from `vmctx` on.
-    Slot(GuestMemory),
+    Slot(GuestMemory, Definition),
     /// Elsewhere.
-    Far(FarMemory),
+    Far(FarMemory, Definition),
+    /// Elsewhere, for several instances.
+    Shared(SharedMemory),
 }
+
+/// Offset of a memory's `VMMemoryDefinition` in the context.
+type Definition = i32;
 
 impl OwnMemory {
     /// Makes all memories that a module defines and publishes them. The slot has mapped memory 0.
@@ -56,62 +61,100 @@ impl OwnMemory {
                 let index = MemoryIdx::new(i as u32);
                 let ty = info.memories[i];
                 let len = ty.min_len() as usize;
-                let memory = Self {
-                    ty,
-                    definition: module
-                        .offsets()
-                        .memory(index)
-                        .expect("defined memories have a definition"),
-                    place: if lies_in_slot(info, index) {
-                        Place::Slot(views::memory(slot, len))
-                    } else {
-                        let reserved = far_len(&ty, tunables, limits);
-                        let mapped = FarMemory::reserve(reserved, len);
-                        Place::Far(mapped.map_err(Error::system("map a memory of the instance"))?)
-                    },
+                let definition = module
+                    .offsets()
+                    .memory(index)
+                    .expect("defined memories have a definition");
+                let place = if ty.shared {
+                    let shared = SharedMemory::with_limits(module.engine(), &ty, limits)?;
+                    publish(context, definition, shared.addr(), shared.definition_addr());
+                    Place::Shared(shared)
+                } else if lies_in_slot(info, index) {
+                    Place::Slot(views::memory(slot, len), definition)
+                } else {
+                    let reserved = far_len(&ty, tunables, limits);
+                    let mapped = FarMemory::reserve(reserved, len);
+                    let mapped = mapped.map_err(Error::system("map a memory of the instance"))?;
+                    Place::Far(mapped, definition)
                 };
+                let memory = Self { ty, place };
                 memory.publish(context);
                 Ok(memory)
             })
             .collect()
     }
 
-    /// Writes the memory's definition where generated code reads it.
-    fn publish(&self, context: &Context) {
-        let fields = vm_memory_definition::OFFSETS;
-        let view = self.view();
-        context.write(self.definition + fields.base as i32, view.addr() as u64);
-        context.write(self.definition + fields.len as i32, view.len() as u64);
+    /// A memory that the host gives to a module.
+    pub(crate) fn imported(shared: SharedMemory) -> Self {
+        Self {
+            ty: *shared.declared(),
+            place: Place::Shared(shared),
+        }
     }
 
-    /// Its bytes as the host may touch them.
-    pub(crate) fn view(&self) -> &GuestMemory {
+    /// Writes the length where generated code reads it. A shared memory does so by itself.
+    fn publish(&self, context: &Context) {
+        let (view, definition) = match &self.place {
+            Place::Slot(view, definition) => (view, *definition),
+            Place::Far(memory, definition) => (memory.view(), *definition),
+            Place::Shared(_) => return,
+        };
+        publish(context, definition, view.addr(), view.len());
+    }
+
+    /// Its bytes as the host may borrow them; those of a shared memory it may not.
+    pub(crate) fn view(&self) -> Option<&GuestMemory> {
         match &self.place {
-            Place::Slot(view) => view,
-            Place::Far(memory) => memory.view(),
+            Place::Slot(view, _) => Some(view),
+            Place::Far(memory, _) => Some(memory.view()),
+            Place::Shared(_) => None,
+        }
+    }
+
+    /// The memory as all who share it have it.
+    pub(crate) fn shared(&self) -> Option<&SharedMemory> {
+        match &self.place {
+            Place::Shared(shared) => Some(shared),
+            _ => None,
+        }
+    }
+
+    /// Whether the host holds a slice of it.
+    pub(crate) fn is_borrowed(&self) -> bool {
+        self.view().is_some_and(GuestMemory::is_borrowed)
+    }
+
+    /// Accessible bytes.
+    pub(crate) fn len(&self) -> u64 {
+        match &self.place {
+            Place::Slot(view, _) => view.len() as u64,
+            Place::Far(memory, _) => memory.view().len() as u64,
+            Place::Shared(shared) => shared.len(),
         }
     }
 
     /// Count of pages.
     pub(crate) fn pages(&self) -> u64 {
-        self.view().len() as u64 / self.ty.page_len()
+        self.len() / self.ty.page_len()
     }
 
     /// Addresses that an access to the memory may hit, guard included.
     pub(crate) fn range(&self, tunables: &Tunables) -> Range<usize> {
         match &self.place {
-            Place::Slot(view) => view.addr()..view.addr() + guarded_len(tunables),
-            Place::Far(memory) => memory.range(),
+            Place::Slot(view, _) => view.addr()..view.addr() + guarded_len(tunables),
+            Place::Far(memory, _) => memory.range(),
+            Place::Shared(shared) => shared.range(),
         }
     }
 
     /// Makes the memory what it was in the beginning: its image, if it has one in the slot, or zero bytes, as
-    /// many as at first. No slice of it is out.
+    /// many as at first. No slice of it is out. A shared memory stays as it is: others may be using it.
     pub(crate) fn reset(&self, context: &Context, slot: &RefCell<Slot>) -> Result<(), Error> {
         let len = self.ty.min_len() as usize;
         match &self.place {
-            Place::Slot(view) => views::reset(view, &mut slot.borrow_mut(), len),
-            Place::Far(memory) => memory.reset(len),
+            Place::Slot(view, _) => views::reset(view, &mut slot.borrow_mut(), len),
+            Place::Far(memory, _) => memory.reset(len),
+            Place::Shared(_) => return Ok(()),
         }
         .map_err(Error::system("make a memory of the instance what it was"))?;
         self.publish(context);
@@ -130,17 +173,26 @@ impl OwnMemory {
         slot: &RefCell<Slot>,
         new_len: usize,
     ) -> Result<(), Error> {
-        if self.view().is_borrowed() {
+        if self.is_borrowed() {
             return Err(Error::MemoryBorrowed);
         }
         match &self.place {
-            Place::Slot(view) => views::grow(view, &mut slot.borrow_mut(), new_len),
-            Place::Far(memory) => memory.grow(new_len),
+            Place::Slot(view, _) => views::grow(view, &mut slot.borrow_mut(), new_len),
+            Place::Far(memory, _) => memory.grow(new_len),
+            // Its growth is its own: other instances grow it, too.
+            Place::Shared(_) => Err(std::io::ErrorKind::Unsupported.into()),
         }
         .map_err(Error::system("make a memory of the instance longer"))?;
         self.publish(context);
         Ok(())
     }
+}
+
+/// Writes a definition into a context: of a shared memory, the address of its own in place of a length.
+fn publish(context: &Context, definition: Definition, addr: usize, len: usize) {
+    let fields = vm_memory_definition::OFFSETS;
+    context.write(definition + fields.base as i32, addr as u64);
+    context.write(definition + fields.len as i32, len as u64);
 }
 
 /// Whether a memory is the one that lies in the slot.
@@ -155,7 +207,7 @@ fn guarded_len(tunables: &Tunables) -> usize {
 }
 
 /// Bytes to reserve for a memory outside the slot. Where all accesses are checked, there is no guard.
-fn far_len(ty: &MemoryType, tunables: &Tunables, limits: &Limits) -> usize {
+pub(crate) fn far_len(ty: &MemoryType, tunables: &Tunables, limits: &Limits) -> usize {
     if ty.is_guarded() {
         return guarded_len(tunables);
     }

@@ -276,7 +276,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] without a memory; [`Error::MemoryBorrowed`] if it is borrowed mutably.
+    /// [`Error::InvalidArgument`] without a memory; [`Error::MemoryShared`]; [`Error::MemoryBorrowed`] if it is borrowed mutably.
     pub fn heap(&self) -> Result<HeapRef<'_>, Error> {
         self.memory0()?
             .borrow()
@@ -288,7 +288,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] without a memory; [`Error::MemoryBorrowed`] if it is borrowed.
+    /// [`Error::InvalidArgument`] without a memory; [`Error::MemoryShared`]; [`Error::MemoryBorrowed`] if it is borrowed.
     pub fn heap_mut(&mut self) -> Result<HeapRefMut<'_>, Error> {
         self.memory0()?
             .borrow_mut()
@@ -316,14 +316,15 @@ impl Instance {
     /// region's limit stands against it; [`Error::MemoryBorrowed`].
     pub fn grow_memory(&mut self, additional_pages: u32) -> Result<u32, Error> {
         // What is missing is said first.
-        self.memory0()?;
-        self.main()?
-            .grow_memory_checked(MEMORY_0, additional_pages, Asker::Embedder)
+        let main = self.main()?;
+        if main.shared_memory(MEMORY_0).is_none() {
+            self.memory0()?;
+        }
+        main.grow_memory_checked(MEMORY_0, additional_pages, Asker::Embedder)
     }
 
     fn memory0(&self) -> Result<&GuestMemory, Error> {
-        let none = Error::InvalidArgument("the module has no memory");
-        self.main()?.memory(MEMORY_0).ok_or(none)
+        self.main()?.sliceable_memory(MEMORY_0)
     }
 
     /// Writes a core dump: what the guest has left in its memories and globals, and the frames of a fault, as

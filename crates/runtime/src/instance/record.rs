@@ -17,6 +17,7 @@ use selvedge_artifact::vmoffsets::VMOffsets;
 use crate::arch;
 use crate::error::Error;
 use crate::fault::details::TrapInfo;
+use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::Tag;
 use crate::instance::builtins::LibTrap;
 use crate::instance::growth::Asker;
@@ -40,12 +41,20 @@ pub(crate) struct Resolved {
     pub(crate) funcs: Arc<Imports>,
     /// Owner and index there of each imported table.
     pub(crate) tables: Vec<(Rc<Record>, TableIdx)>,
-    /// Owner and index there of each imported memory.
-    pub(crate) memories: Vec<(Rc<Record>, MemoryIdx)>,
+    /// Imported memories, in order.
+    pub(crate) memories: Vec<ImportedMemory>,
     /// Owner and index there of each imported global.
     pub(crate) globals: Vec<(Rc<Record>, GlobalIdx)>,
     /// Imported tags.
     pub(crate) tags: Vec<Tag>,
+}
+
+/// Where an imported memory is.
+pub(crate) enum ImportedMemory {
+    /// Another module's: owner and index there.
+    Member(Rc<Record>, MemoryIdx),
+    /// Given by the host.
+    Host(OwnMemory),
 }
 
 /// One module in one slot.
@@ -156,16 +165,10 @@ impl Record {
         self.context
             .write(VMOffsets::header(fields.magic), VMCONTEXT_MAGIC);
         let offsets = self.module.offsets();
-        for (i, (owner, memory)) in self.imports.memories.iter().enumerate() {
-            let offset = owner
-                .module
-                .offsets()
-                .memory(*memory)
-                .expect("the owner defines it");
-            let definition = owner.vmctx.wrapping_add_signed(offset as isize);
+        for (i, import) in self.imports.memories.iter().enumerate() {
             self.context.write(
                 offsets.imported_memory(MemoryIdx::new(i as u32)),
-                definition as u64,
+                import.definition_addr() as u64,
             );
         }
         for (i, (owner, global)) in self.imports.globals.iter().enumerate() {
@@ -244,15 +247,24 @@ impl Record {
         &self.memories
     }
 
-    /// Whether the host holds a slice of one of the module's own memories.
-    pub(crate) fn memory_is_borrowed(&self) -> bool {
-        self.memories.iter().any(|m| m.view().is_borrowed())
+    /// The memories that the host gave to the module.
+    pub(crate) fn host_memories(&self) -> impl Iterator<Item = &OwnMemory> {
+        self.imports.memories.iter().filter_map(|m| match m {
+            ImportedMemory::Host(memory) => Some(memory),
+            ImportedMemory::Member(..) => None,
+        })
     }
 
-    /// A memory and the record that defines it.
+    /// Whether the host holds a slice of one of the module's own memories.
+    pub(crate) fn memory_is_borrowed(&self) -> bool {
+        self.memories.iter().any(OwnMemory::is_borrowed)
+    }
+
+    /// A memory and the record that defines it, or that the host gave it to.
     pub(crate) fn find_memory(&self, memory: MemoryIdx) -> Option<(&Record, &OwnMemory)> {
         match self.imports.memories.get(memory.index()) {
-            Some((owner, memory)) => owner.find_memory(*memory),
+            Some(ImportedMemory::Member(owner, memory)) => owner.find_memory(*memory),
+            Some(ImportedMemory::Host(memory)) => Some((self, memory)),
             None => {
                 let own = memory.index() - self.imports.memories.len();
                 Some((self, self.memories.get(own)?))
@@ -260,16 +272,28 @@ impl Record {
         }
     }
 
-    /// A memory, wherever it is defined.
+    /// A memory that is not shared, wherever it is defined.
     pub(crate) fn memory(&self, memory: MemoryIdx) -> Option<&GuestMemory> {
-        self.find_memory(memory).map(|(_, memory)| memory.view())
+        self.find_memory(memory)?.1.view()
+    }
+
+    /// A shared memory, wherever it is defined.
+    pub(crate) fn shared_memory(&self, memory: MemoryIdx) -> Option<&SharedMemory> {
+        self.find_memory(memory)?.1.shared()
+    }
+
+    /// A memory that the host can have a slice of.
+    pub(crate) fn sliceable_memory(&self, memory: MemoryIdx) -> Result<&GuestMemory, Error> {
+        let missing = Error::InvalidArgument("the module has no memory");
+        let (_, memory) = self.find_memory(memory).ok_or(missing)?;
+        memory.view().ok_or(Error::MemoryShared)
     }
 
     /// Owner of a memory and its index there.
     pub(crate) fn memory_owner(self: &Rc<Self>, memory: MemoryIdx) -> (&Rc<Record>, MemoryIdx) {
         match self.imports.memories.get(memory.index()) {
-            Some((owner, memory)) => owner.memory_owner(*memory),
-            None => (self, memory),
+            Some(ImportedMemory::Member(owner, memory)) => owner.memory_owner(*memory),
+            _ => (self, memory),
         }
     }
 
@@ -295,13 +319,19 @@ impl Record {
 
     /// What is known of an access outside a memory that begins at an address.
     pub(crate) fn outside_memory(&self, memory: u32, address: u64) -> Box<TrapInfo> {
-        let view = self.memory(MemoryIdx::new(memory));
-        let len = view.map_or(0, |view| view.len() as u64);
+        let found = self.find_memory(MemoryIdx::new(memory));
+        let len = found.map_or(0, |(_, memory)| memory.len());
         Box::new(TrapInfo::Memory {
             memory,
             address: address.max(len),
             len,
         })
+    }
+
+    /// Accessible bytes of a memory.
+    pub(crate) fn memory_len(&self, memory: MemoryIdx) -> u64 {
+        self.find_memory(memory)
+            .map_or(0, |(_, memory)| memory.len())
     }
 
     /// Pages of a memory.
@@ -322,7 +352,10 @@ impl Record {
         delta: u32,
         asker: Asker,
     ) -> Result<u32, Error> {
-        if self.memory(memory).is_some_and(GuestMemory::is_borrowed) {
+        if self
+            .find_memory(memory)
+            .is_some_and(|(_, m)| m.is_borrowed())
+        {
             return Err(Error::MemoryBorrowed);
         }
         let old = self.grow_memory(memory, delta.into(), asker)?;
@@ -537,6 +570,23 @@ impl Record {
             self.module.info().func_type(func),
             args,
         )
+    }
+}
+
+impl ImportedMemory {
+    /// Address of its `VMMemoryDefinition`.
+    fn definition_addr(&self) -> usize {
+        let (owner, memory) = match self {
+            Self::Member(owner, memory) => (owner, *memory),
+            Self::Host(memory) => return memory.shared().map_or(0, SharedMemory::definition_addr),
+        };
+        if let Some(shared) = owner.shared_memory(memory) {
+            return shared.definition_addr();
+        }
+        let offset = owner.module.offsets().memory(memory);
+        owner
+            .vmctx
+            .wrapping_add_signed(offset.expect("the owner defines it") as isize)
     }
 }
 

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use selvedge_artifact::ids::{FuncIdx, MemoryIdx};
@@ -24,6 +25,7 @@ use crate::region::alloc::AllocStrategy;
 use crate::region::limits::Limits;
 use crate::stack::Bounds;
 use crate::stop::fuel::Account;
+use crate::stop::parking::WaitHook;
 use crate::value::{ExnRef, ExternRef, Func, FuncRefAddr, References, Val};
 use crate::vm::activation::Outcome;
 use crate::vm::limits::{Exit, LimitsCell};
@@ -45,6 +47,8 @@ pub(crate) struct Store {
     pub(crate) names: HashMap<String, Rc<Record>>,
     /// Addresses that accesses to the members' memories may hit.
     pub(crate) memories: Vec<Range<usize>>,
+    /// How another thread ends a wait of the guest.
+    pub(crate) wait_hook: Arc<WaitHook>,
     pub(crate) embed: HashMap<TypeId, EmbedCell>,
     /// Where the guest's stack is, while it runs or waits for a host function; null otherwise.
     pub(crate) running: Cell<*const Bounds>,
@@ -107,6 +111,7 @@ impl Store {
             members: Vec::new(),
             names: HashMap::new(),
             memories: Vec::new(),
+            wait_hook: Arc::default(),
             embed: HashMap::new(),
             running: Cell::new(std::ptr::null()),
             waiting: RefCell::default(),
@@ -184,7 +189,7 @@ impl Store {
 
     /// Adds a module's record; records never leave.
     pub(crate) fn add_member(&mut self, record: Rc<Record>) {
-        let memories = record.own_memories().iter();
+        let memories = record.own_memories().iter().chain(record.host_memories());
         self.memories
             .extend(memories.map(|memory| memory.range(self.engine.tunables())));
         self.members.push(record);

@@ -18,6 +18,7 @@ pub(crate) mod memory;
 pub(crate) mod on_signal;
 pub(crate) mod ptr;
 pub(crate) mod resume;
+pub(crate) mod shared_bytes;
 pub(crate) mod store_ptr;
 pub(crate) mod unwind;
 pub(crate) mod views;
