@@ -80,6 +80,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) stack_size: Option<u64>,
 
+    /// Stop the guest when it has executed about this many instructions; K, M and G may follow, each 1000 times more
+    #[arg(long, value_name = "UNITS", value_parser = parse_units)]
+    pub(crate) fuel: Option<u64>,
+
     /// Let functions that the module imports and nothing provides trap when they are called
     #[arg(long)]
     pub(crate) unknown_imports_trap: bool,
@@ -126,6 +130,10 @@ pub(crate) struct CompileArgs {
     #[arg(short, long, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
 
+    /// Have the code count what it executes, for `selvedge run --fuel`
+    #[arg(long)]
+    pub(crate) count_fuel: bool,
+
     #[command(flatten)]
     pub(crate) compiler: CompilerArgs,
 }
@@ -169,6 +177,10 @@ pub(crate) struct InspectArgs {
     /// Show only this function, by index or by name
     #[arg(long, value_name = "INDEX|NAME", requires = "code")]
     pub(crate) func: Option<String>,
+
+    /// Show code that counts what it executes; for artifacts of `selvedge compile --count-fuel`
+    #[arg(long)]
+    pub(crate) count_fuel: bool,
 
     #[command(flatten)]
     pub(crate) compiler: CompilerArgs,
@@ -336,6 +348,24 @@ fn parse_size(text: &str) -> Result<u64, String> {
         .map_err(|_| "write a count of bytes as in 65536, 64K, 16M or 2G".to_owned())?;
     number
         .checked_mul(1 << shift)
+        .ok_or_else(|| "that is more than 64 bits can count".to_owned())
+}
+
+/// Reads a count of units: digits, and optionally K, M or G, each 1000 times more.
+fn parse_units(text: &str) -> Result<u64, String> {
+    let wrong = || "write a count as in 5000, 20K, 3M or 2G".to_owned();
+    let (number, factor) = match text.as_bytes().last().map(u8::to_ascii_lowercase) {
+        Some(b'k') => (&text[..text.len() - 1], 1_000),
+        Some(b'm') => (&text[..text.len() - 1], 1_000_000),
+        Some(b'g') => (&text[..text.len() - 1], 1_000_000_000),
+        _ => (text, 1),
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(factor)
         .ok_or_else(|| "that is more than 64 bits can count".to_owned())
 }
 

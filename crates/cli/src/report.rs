@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use selvedge::{CompileError, ExternType, FuncType, Proposal, RuntimeError, ValType};
+use selvedge::{
+    ArtifactError, CompileError, ExternType, FuncType, Proposal, RuntimeError, ValType,
+};
 use thiserror::Error;
 
 use crate::exit_code::ExitCode;
@@ -208,6 +210,13 @@ impl Failure {
                 "leave out `--disable {proposal}` or the `--enable` that needs it"
             )),
             Self::Module { source, .. } => match &**source {
+                selvedge::Error::Artifact(ArtifactError::OtherTunables { .. })
+                | selvedge::Error::Runtime(RuntimeError::Artifact(
+                    ArtifactError::OtherTunables { .. },
+                )) => Some(
+                    "code counts fuel if it was compiled with `--count-fuel`, and then runs with `--fuel` only"
+                        .to_owned(),
+                ),
                 selvedge::Error::Compile(CompileError::Disabled { proposal, .. }) => {
                     Some(format!("`--enable {proposal}` turns it on"))
                 }

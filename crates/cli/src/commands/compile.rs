@@ -15,7 +15,7 @@ use crate::report::{self, Failure};
 const ENDING: &str = "sva";
 
 pub(super) fn run(args: &CompileArgs) -> Result<ExitCode, Failure> {
-    let engine = super::engine(&args.compiler)?;
+    let engine = super::engine(&args.compiler, args.count_fuel)?;
     let mut input = Input::open(&args.file)?;
     let name = input.name().clone();
     if input.is_artifact() {

@@ -8,7 +8,7 @@ use crate::exit_code::ExitCode;
 use crate::report::Failure;
 
 pub(super) fn run(args: &InspectArgs) -> Result<ExitCode, Failure> {
-    let engine = super::engine(&args.compiler)?;
+    let engine = super::engine(&args.compiler, args.count_fuel)?;
     let mut input = Input::open(&args.file)?;
     let name = input.name().clone();
     let dump = match (args.asm, args.clif) {

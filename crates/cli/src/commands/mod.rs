@@ -11,7 +11,7 @@ mod wast;
 
 use std::io::{self, Write};
 
-use selvedge::{Engine, Proposals, Settings};
+use selvedge::{Engine, FuelCosts, Proposals, Settings};
 
 use crate::args::{Command, CompilerArgs, OptLevel, ProposalArgs};
 use crate::exit_code::ExitCode;
@@ -29,8 +29,12 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
 }
 
 /// The engine that the flags describe.
-fn engine(args: &CompilerArgs) -> Result<Engine, Failure> {
-    Ok(Engine::new(&settings(args)?)?)
+fn engine(args: &CompilerArgs, fuel: bool) -> Result<Engine, Failure> {
+    let mut settings = settings(args)?;
+    if fuel {
+        settings = settings.with_fuel(FuelCosts::default());
+    }
+    Ok(Engine::new(&settings)?)
 }
 
 /// The settings that the flags describe.

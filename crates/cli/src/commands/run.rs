@@ -27,7 +27,7 @@ struct UnknownImportCalled {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let engine = super::engine(&args.compiler)?;
+    let engine = super::engine(&args.compiler, args.fuel.is_some())?;
     let input = Input::open(args.file())?;
     let file = input.name().clone();
     let module = input.into_module(&engine)?;
@@ -39,6 +39,9 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         builder = builder.with_embed_ctx(wasi_ctx(args)?);
     }
     let mut instance = builder.build().map_err(not_started)?;
+    if let Some(units) = args.fuel {
+        instance.set_fuel(units)?;
+    }
     match call(&mut instance, &module, &plan) {
         Ok(results) => super::print(&results).map(|()| ExitCode::Success),
         Err(error) => {

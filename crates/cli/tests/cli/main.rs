@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod command;
+mod fuel;
 mod inputs;
 mod inspect;
 mod invoke;
