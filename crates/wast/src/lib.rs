@@ -17,6 +17,7 @@
 
 mod error;
 mod script;
+mod threads;
 mod values;
 
 pub use error::Error;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
+use std::thread;
 
 use selvedge::{
     CompileError, Engine, InstanceHandle, Limits, Linker, Member, Module, Proposal, Region,
@@ -17,6 +18,7 @@ use wast::token::Id;
 use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke, Wat};
 
 use crate::error::Error;
+use crate::threads::Threads;
 use crate::values::{self, HostObjects};
 
 /// Slots that one script may take: each of its modules keeps one.
@@ -77,11 +79,23 @@ const SPECTEST: &str = r#"(module $spectest
 /// What the suite expects besides where memories can be shared.
 const SHARED_MEMORY: &str = r#"(memory (export "shared_memory") 1 2 shared)"#;
 
-struct Runner {
-    engine: Engine,
-    linker: Linker,
-    instance: InstanceHandle,
-    names: HashMap<String, Member>,
+/// What all threads of a script have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct World<'scope, 'env> {
+    pub(crate) scope: &'scope thread::Scope<'scope, 'env>,
+    source: &'env str,
+    settings: &'env Settings,
+}
+
+/// One thread of a script.
+pub(crate) struct Runner<'scope, 'env> {
+    pub(crate) world: World<'scope, 'env>,
+    pub(crate) outcome: Outcome,
+    pub(crate) threads: Threads<'scope>,
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker,
+    pub(crate) instance: InstanceHandle,
+    pub(crate) names: HashMap<String, Member>,
     definitions: HashMap<String, Rc<Module>>,
     last_definition: Option<Rc<Module>>,
     current: Option<Member>,
@@ -99,25 +113,37 @@ pub fn run(source: &str, settings: &Settings) -> Result<Outcome, Error> {
     let text = |error| Error::text(error, source);
     let buffer = ParseBuffer::new_with_lexer(lexer).map_err(text)?;
     let script = wast::parser::parse::<Wast<'_>>(&buffer).map_err(text)?;
-    let mut runner = Runner::new(settings)?;
-    let mut outcome = Outcome::default();
-    for directive in script.directives {
-        let (line, column) = directive.span().linecol_in(source);
-        match runner.directive(directive) {
-            Ok(()) => outcome.passed += 1,
-            Err(message) => outcome.failures.push(Failure {
-                line: line + 1,
-                column: column + 1,
-                message,
-            }),
-        }
-    }
-    Ok(outcome)
+    let directives = script.directives;
+    thread::scope(|scope| {
+        let engine = Engine::new(settings)?;
+        let world = World {
+            scope,
+            source,
+            settings,
+        };
+        Ok(Runner::new(engine, world)?.run(directives))
+    })
 }
 
-impl Runner {
-    fn new(settings: &Settings) -> Result<Self, Error> {
-        let engine = Engine::new(settings)?;
+impl<'scope, 'env> Runner<'scope, 'env> {
+    /// Runs directives, and waits for threads that nobody waited for.
+    pub(crate) fn run(mut self, directives: Vec<WastDirective<'env>>) -> Outcome {
+        for directive in directives {
+            let (line, column) = directive.span().linecol_in(self.world.source);
+            match self.directive(directive) {
+                Ok(()) => self.outcome.passed += 1,
+                Err(message) => self.outcome.failures.push(Failure {
+                    line: line + 1,
+                    column: column + 1,
+                    message,
+                }),
+            }
+        }
+        self.wait_for_all();
+        self.outcome
+    }
+
+    pub(crate) fn new(engine: Engine, world: World<'scope, 'env>) -> Result<Self, Error> {
         let mut linker = Linker::new(&engine);
         linker.func("host", "print", |_: &Vmctx<'_>| ())?;
         linker.func("host", "print_i32", |_: &Vmctx<'_>, _: i32| ())?;
@@ -126,7 +152,7 @@ impl Runner {
         linker.func("host", "print_f64", |_: &Vmctx<'_>, _: f64| ())?;
         linker.func("host", "print_i32_f32", |_: &Vmctx<'_>, _: i32, _: f32| ())?;
         linker.func("host", "print_f64_f64", |_: &Vmctx<'_>, _: f64, _: f64| ())?;
-        let proposals = settings.proposals();
+        let proposals = world.settings.proposals();
         let has_shared = [Proposal::Threads, Proposal::MultiMemory]
             .into_iter()
             .all(|proposal| proposals.is_enabled(proposal));
@@ -136,6 +162,9 @@ impl Runner {
         let mut instance = region.new_instance(&linker.program(&spectest)?)?;
         instance.set_member_name("spectest", Member::MAIN)?;
         Ok(Self {
+            world,
+            outcome: Outcome::default(),
+            threads: Threads::default(),
             engine,
             linker,
             instance,
@@ -147,7 +176,7 @@ impl Runner {
         })
     }
 
-    fn directive(&mut self, directive: WastDirective<'_>) -> Result<(), String> {
+    fn directive(&mut self, directive: WastDirective<'env>) -> Result<(), String> {
         match directive {
             WastDirective::Module(mut module) => {
                 let name = name_of(&module);
@@ -212,17 +241,16 @@ impl Runner {
             WastDirective::AssertSuspension { .. } => {
                 Err("stack switching is not built yet".to_owned())
             }
-            WastDirective::Thread(_) | WastDirective::Wait { .. } => {
-                Err("threads are not built yet".to_owned())
-            }
+            WastDirective::Thread(thread) => self.spawn(thread),
+            WastDirective::Wait { thread, .. } => self.wait_for(thread),
         }
     }
 
-    fn compile(&self, wasm: &[u8]) -> Result<Module, String> {
+    pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Module, String> {
         self.engine.compile(wasm).map_err(|e| e.to_string())
     }
 
-    fn link(&mut self, module: &Module) -> Result<Member, RuntimeError> {
+    pub(crate) fn link(&mut self, module: &Module) -> Result<Member, RuntimeError> {
         self.instance.link(&self.linker, module)
     }
 
@@ -233,7 +261,7 @@ impl Runner {
         self.current = Some(member);
     }
 
-    fn member(&self, id: Option<Id<'_>>) -> Result<Member, String> {
+    pub(crate) fn member(&self, id: Option<Id<'_>>) -> Result<Member, String> {
         match id {
             Some(id) => self.names.get(id.name()).copied(),
             None => self.current,
