@@ -83,6 +83,7 @@ impl Case {
         let how = How {
             rate: random.pick(&[0, 1, 1, 4]),
             references,
+            canonical,
         };
         let wasm = observe::observed(&module.to_bytes(), &mut random, how, (FUEL, fuel))?;
         Ok(Self {

@@ -25,6 +25,8 @@ pub(crate) struct How {
     pub(crate) rate: usize,
     /// Whether calls may go through typed references, and references be asked whether they are null.
     pub(crate) references: bool,
+    /// Whether NaNs become canonical behind instructions that the generator leaves out there.
+    pub(crate) canonical: bool,
 }
 
 /// The module, if it exports anything, with its global for fuel exported under a name, and with more in its
@@ -117,6 +119,9 @@ fn observed_func(
         {
             code.extend(&wasm[start as usize..ops.original_position() as usize]);
         }
+        if how.canonical {
+            make_canonical(&mut code, &op, &mut scratch);
+        }
         let top = match (
             validator.get_control_frame(0),
             validator.get_operand_type(0),
@@ -173,6 +178,48 @@ impl Scratch {
             self.types.len() - 1
         });
         self.first + at as u32
+    }
+}
+
+/// Replaces NaNs in what conversions between floats and relaxed arithmetic leave.
+fn make_canonical(code: &mut Vec<u8>, op: &Operator<'_>, scratch: &mut Scratch) {
+    use Instruction as I;
+    use Operator as O;
+    const NAN32: u32 = 0x7fc0_0000;
+    const NAN64: u64 = 0x7ff8 << 48;
+    let (ty, nan, equal, select) = match op {
+        O::F32DemoteF64 => {
+            let nan = I::F32Const(f32::from_bits(NAN32).into());
+            (ValType::F32, nan, I::F32Eq, I::Select)
+        }
+        O::F64PromoteF32 => {
+            let nan = I::F64Const(f64::from_bits(NAN64).into());
+            (ValType::F64, nan, I::F64Eq, I::Select)
+        }
+        O::F32x4DemoteF64x2Zero
+        | O::F32x4RelaxedMadd
+        | O::F32x4RelaxedNmadd
+        | O::F32x4RelaxedMin
+        | O::F32x4RelaxedMax => {
+            let nan = u128::from(NAN32) * (1 | 1 << 32 | 1 << 64 | 1 << 96);
+            let nan = I::V128Const(nan.cast_signed());
+            (ValType::V128, nan, I::F32x4Eq, I::V128Bitselect)
+        }
+        O::F64x2PromoteLowF32x4
+        | O::F64x2RelaxedMadd
+        | O::F64x2RelaxedNmadd
+        | O::F64x2RelaxedMin
+        | O::F64x2RelaxedMax => {
+            let nan = u128::from(NAN64) * (1 | 1 << 64);
+            let nan = I::V128Const(nan.cast_signed());
+            (ValType::V128, nan, I::F64x2Eq, I::V128Bitselect)
+        }
+        _ => return,
+    };
+    let value = scratch.of(ty);
+    let get = I::LocalGet(value);
+    for instruction in [I::LocalTee(value), nan, get.clone(), get, equal, select] {
+        instruction.encode(code);
     }
 }
 
