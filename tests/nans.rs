@@ -106,6 +106,70 @@ fn module() -> String {
     format!("(module {funcs})")
 }
 
+/// The same instructions of operands that the compiler knows, for it to compute what it may. The name says
+/// which pair.
+fn module_of_constants() -> String {
+    let literal = |nan: bool, negative: bool, payload: u64, value: f64| {
+        let sign = if negative { "-" } else { "" };
+        match (nan, value.is_infinite()) {
+            (true, _) => format!("{sign}nan:{payload:#x}"),
+            (false, true) => format!("{sign}inf"),
+            (false, false) => value.to_string(),
+        }
+    };
+    let literals = [
+        F32.map(|bits| {
+            let value = f32::from_bits(bits);
+            let payload = u64::from(bits & 0x7f_ffff);
+            let sign = value.is_sign_negative();
+            literal(value.is_nan(), sign, payload, value.into())
+        }),
+        F64.map(|bits| {
+            let value = f64::from_bits(bits);
+            let sign = value.is_sign_negative();
+            literal(value.is_nan(), sign, bits & ((1 << 52) - 1), value)
+        }),
+    ];
+    let mut funcs = String::new();
+    let conversions = [
+        ("f32.demote_f64", "f64", "(f32.demote_f64 (local.get 0))"),
+        ("f64.promote_f32", "f32", "(f64.promote_f32 (local.get 0))"),
+    ];
+    let mut add = |name: &str, operand: &str, body: &str| {
+        let literals = &literals[usize::from(operand.starts_with("f64"))];
+        let lanes = match operand {
+            "f32x4" => 4,
+            "f64x2" => 2,
+            _ => 1,
+        };
+        for (i, first) in literals.iter().enumerate() {
+            let constant = |literal: &str| match lanes {
+                1 => format!("({operand}.const {literal})"),
+                _ => format!(
+                    "(v128.const {operand}{})",
+                    format!(" {literal}").repeat(lanes)
+                ),
+            };
+            let second = &literals[(i + 3) % literals.len()];
+            let body = body
+                .replace("(local.get 0)", &constant(first))
+                .replace("(local.get 1)", &constant(second));
+            let result = if lanes > 1 { "v128" } else { &name[..3] };
+            funcs += &format!("(func (export \"{name} {i}\") (result {result}) {body})\n");
+        }
+    };
+    for (name, body) in SCALAR {
+        for ty in ["f32", "f64", "f32x4", "f64x2"] {
+            let body = body.replace("T.", &format!("{ty}."));
+            add(&format!("{ty}.{name}"), ty, &body);
+        }
+    }
+    for (name, operand, body) in conversions {
+        add(name, operand, body);
+    }
+    format!("(module {funcs})")
+}
+
 /// Pairs of operands of the type that a function takes.
 fn operands(name: &str) -> Vec<[Val; 2]> {
     let pairs = |count: usize| (0..count).flat_map(move |a| (0..count).map(move |b| (a, b)));
@@ -136,8 +200,17 @@ fn operands(name: &str) -> Vec<[Val; 2]> {
 
 /// What every function gives for all operands: its name, and the bits.
 fn results(settings: &Settings) -> Vec<(String, Vec<u128>)> {
+    results_of(&module(), settings, operands)
+}
+
+/// What every function of a module gives for all operands.
+fn results_of<const N: usize>(
+    module: &str,
+    settings: &Settings,
+    operands: fn(&str) -> Vec<[Val; N]>,
+) -> Vec<(String, Vec<u128>)> {
     let engine = Engine::new(settings).expect("an engine");
-    let module = engine.compile(module().as_bytes()).expect("it is valid");
+    let module = engine.compile(module.as_bytes()).expect("it is valid");
     let program = Linker::new(&engine)
         .program(&module)
         .expect("it imports nothing");
@@ -152,7 +225,7 @@ fn results(settings: &Settings) -> Vec<(String, Vec<u128>)> {
         .map(|name| {
             let found = operands(&name)
                 .iter()
-                .map(|pair| bits(&returned(instance.run(&name, pair)))[0].1)
+                .map(|args| bits(&returned(instance.run(&name, args)))[0].1)
                 .collect();
             (name, found)
         })
@@ -175,14 +248,99 @@ fn has_other_nan(name: &str, value: u128) -> bool {
 fn every_nan_is_canonical_if_that_is_asked_for() {
     for opt_level in [OptLevel::None, OptLevel::Speed] {
         for cpu in [Cpu::Host, Cpu::Baseline] {
-            let settings = Settings::default()
-                .with_opt_level(opt_level)
-                .with_cpu(cpu)
-                .deterministic();
-            for (name, found) in results(&settings) {
-                let odd = found.iter().position(|value| has_other_nan(&name, *value));
-                let pair = odd.map(|at| bits(&operands(&name)[at]));
-                assert_eq!(pair, None, "{name}");
+            let settings = Settings::default().with_opt_level(opt_level).with_cpu(cpu);
+            // Relaxed SIMD is fast in one and deterministic in the other.
+            for settings in [
+                settings.clone().with_nan_canonicalization(true),
+                settings.deterministic(),
+            ] {
+                for (name, found) in results(&settings) {
+                    let odd = found.iter().position(|value| has_other_nan(&name, *value));
+                    let pair = odd.map(|at| bits(&operands(&name)[at]));
+                    assert_eq!(pair, None, "{name} {settings:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_compiler_computes_is_canonical_too() {
+    let of = |level| {
+        let settings = Settings::default().with_opt_level(level).deterministic();
+        results_of(&module_of_constants(), &settings, |_| vec![[]])
+    };
+    let first = of(OptLevel::None);
+    assert_eq!(of(OptLevel::Speed), first);
+    for (name, found) in first {
+        assert!(!has_other_nan(&name, found[0]), "{name} {:#x}", found[0]);
+    }
+}
+
+/// What the specification says of bits alone is not arithmetic.
+#[test]
+fn instructions_that_move_or_choose_bits_keep_every_nan() {
+    const SIGN: u64 = 1 << 63;
+    type Expected = fn(u64, u64) -> u64;
+    // As lanes of 64 bits, the sign's place being the same in the lanes of 32 that are made of them.
+    let exact: [(&str, &str, Expected); 6] = [
+        ("abs", "(T.abs (local.get 0))", |a, _| a & !SIGN),
+        ("neg", "(T.neg (local.get 0))", |a, _| a ^ SIGN),
+        (
+            "copysign",
+            "(T.copysign (local.get 0) (local.get 1))",
+            |a, b| a & !SIGN | b & SIGN,
+        ),
+        (
+            "select",
+            "(select (local.get 0) (local.get 1) (i32.const 1))",
+            |a, _| a,
+        ),
+        ("pmin", "(T.pmin (local.get 0) (local.get 1))", |a, b| {
+            let less = f64::from_bits(b) < f64::from_bits(a);
+            if less { b } else { a }
+        }),
+        ("pmax", "(T.pmax (local.get 0) (local.get 1))", |a, b| {
+            let less = f64::from_bits(a) < f64::from_bits(b);
+            if less { b } else { a }
+        }),
+    ];
+    let mut funcs = String::new();
+    for (name, body, _) in &exact {
+        let lanes = match *name {
+            "copysign" => &["f64"][..],
+            "pmin" | "pmax" => &["f64x2"],
+            _ => &["f64", "f64x2"],
+        };
+        for ty in lanes {
+            let value = if *ty == "f64" { "f64" } else { "v128" };
+            let body = body.replace("T.", &format!("{ty}."));
+            funcs += &format!(
+                "(func (export \"{ty}.{name}\") (param {value} {value}) (result {value}) {body})\n"
+            );
+        }
+    }
+    let module = format!("(module {funcs})");
+    for level in [OptLevel::None, OptLevel::Speed] {
+        let settings = Settings::default().with_opt_level(level).deterministic();
+        for (name, found) in results_of(&module, &settings, operands) {
+            let (ty, op) = name.split_once('.').expect("a type and a name");
+            let (.., expected) = exact
+                .iter()
+                .find(|(name, ..)| *name == op)
+                .expect("it is one");
+            for (args, found) in operands(&name).iter().zip(found) {
+                let args = [bits(&args[..1])[0].1, bits(&args[1..])[0].1];
+                let lane = |at: u32| {
+                    let [a, b] = args.map(|arg| (arg >> at) as u64);
+                    u128::from(expected(a, b)) << at
+                };
+                let expected = if ty == "f64" {
+                    lane(0)
+                } else {
+                    lane(0) | lane(64)
+                };
+                assert_eq!(found, expected, "{name} {args:x?}");
             }
         }
     }
@@ -206,6 +364,77 @@ fn the_deterministic_profile_gives_the_same_bits_everywhere() {
         results(&settings.deterministic())
     };
     let first = of(Cpu::Baseline, OptLevel::None);
+    for cpu in [Cpu::Baseline, Cpu::Host] {
+        for level in [OptLevel::None, OptLevel::Speed, OptLevel::SpeedAndSize] {
+            assert_eq!(of(cpu, level), first, "{cpu:?} {level:?}");
+        }
+    }
+}
+
+/// Loops that make NaNs and infinities of what they made before, and keep all bits in a sum.
+const PROGRAMS: &str = r#"(module
+    (memory 1)
+    (global $seed (mut i64) (i64.const 88172645463325252))
+    (func $next (result i64) (local $x i64)
+        (local.set $x (i64.xor (global.get $seed) (i64.shl (global.get $seed) (i64.const 13))))
+        (local.set $x (i64.xor (local.get $x) (i64.shr_u (local.get $x) (i64.const 7))))
+        (global.set $seed (i64.xor (local.get $x) (i64.shl (local.get $x) (i64.const 17))))
+        (global.get $seed))
+    (func $vector (result v128)
+        (i64x2.replace_lane 1 (i64x2.splat (call $next)) (call $next)))
+    (func $mix (param $sum i64) (param $bits i64) (result i64)
+        (i64.add (i64.rotl (local.get $sum) (i64.const 5)) (local.get $bits)))
+
+    (func (export "f64") (result i64) (local $n i32) (local $a f64) (local $b f64) (local $sum i64)
+        (loop $again
+            (local.set $b (f64.reinterpret_i64 (call $next)))
+            (local.set $a (f64.min (f64.sqrt (local.get $b)) (f64.sub (local.get $a) (local.get $b))))
+            (local.set $a (f64.div (local.get $a) (f64.mul (local.get $b) (local.get $b))))
+            (local.set $a (f64.max (f64.promote_f32 (f32.demote_f64 (local.get $a))) (local.get $b)))
+            (f64.store (i32.const 8) (f64.neg (f64.nearest (local.get $a))))
+            (local.set $sum (call $mix (local.get $sum) (i64.load (i32.const 8))))
+            (br_if $again (i32.lt_u
+                (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 3000))))
+        (local.get $sum))
+
+    (func (export "f32x4") (result i64) (local $n i32) (local $a v128) (local $b v128) (local $sum i64)
+        (loop $again
+            (local.set $b (call $vector))
+            (local.set $a (f32x4.relaxed_madd (local.get $a) (local.get $b) (call $vector)))
+            (local.set $a (f32x4.relaxed_nmadd (local.get $b) (local.get $a) (f32x4.sqrt (call $vector))))
+            (local.set $a (f32x4.relaxed_max (local.get $a) (f32x4.relaxed_min (local.get $b) (call $vector))))
+            (local.set $b (i8x16.relaxed_swizzle (local.get $a) (call $vector)))
+            (local.set $b (i32x4.relaxed_dot_i8x16_i7x16_add_s
+                (local.get $b) (call $vector) (i32x4.relaxed_trunc_f32x4_s (local.get $a))))
+            (local.set $b (i16x8.relaxed_q15mulr_s (local.get $b)
+                (i32x4.relaxed_laneselect (local.get $a) (local.get $b) (call $vector))))
+            (local.set $sum (call $mix (local.get $sum) (i64x2.extract_lane 0 (local.get $a))))
+            (local.set $sum (call $mix (local.get $sum) (i64x2.extract_lane 1 (local.get $a))))
+            (local.set $sum (call $mix (local.get $sum) (i64x2.extract_lane 1 (local.get $b))))
+            (br_if $again (i32.lt_u
+                (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 3000))))
+        (local.get $sum))
+
+    (func (export "f64x2") (result i64) (local $n i32) (local $a v128) (local $sum i64)
+        (loop $again
+            (local.set $a (f64x2.relaxed_madd (local.get $a) (call $vector) (f64x2.floor (call $vector))))
+            (local.set $a (f64x2.pmin (call $vector) (f64x2.add (local.get $a) (call $vector))))
+            (local.set $a (f64x2.promote_low_f32x4 (f32x4.demote_f64x2_zero (local.get $a))))
+            (local.set $a (f64x2.div (local.get $a) (f64x2.abs (call $vector))))
+            (local.set $sum (call $mix (local.get $sum) (i64x2.extract_lane 0 (local.get $a))))
+            (local.set $sum (call $mix (local.get $sum) (i64x2.extract_lane 1 (local.get $a))))
+            (br_if $again (i32.lt_u
+                (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 3000))))
+        (local.get $sum)))"#;
+
+#[test]
+fn programs_compute_the_same_bits_everywhere_in_the_deterministic_profile() {
+    let of = |cpu, level| {
+        let settings = Settings::default().with_cpu(cpu).with_opt_level(level);
+        results_of(PROGRAMS, &settings.deterministic(), |_| vec![[]])
+    };
+    let first = of(Cpu::Baseline, OptLevel::None);
+    assert_eq!(first.len(), 3);
     for cpu in [Cpu::Baseline, Cpu::Host] {
         for level in [OptLevel::None, OptLevel::Speed, OptLevel::SpeedAndSize] {
             assert_eq!(of(cpu, level), first, "{cpu:?} {level:?}");

@@ -252,14 +252,40 @@ fn an_artifact_for_another_machine_is_refused_with_what_is_missing() {
 #[test]
 fn an_artifact_for_other_settings_is_refused() {
     let bytes = artifact();
-    let changes: [fn(&mut Tunables); 3] = [
+    let changes: [fn(&mut Tunables); 5] = [
         |t| t.memory_guard_len /= 2,
         |t| t.memory_reservation_len *= 2,
         |t| t.stack_guard_len *= 2,
+        |t| t.nan_canonicalization = true,
+        |t| t.relaxed_simd_deterministic = true,
     ];
     for change in changes {
         let mut tunables = Tunables::default();
         change(&mut tunables);
+        let error = read_as(&bytes, "x86_64-linux", |_| true, tunables).unwrap_err();
+        assert!(
+            matches!(error, ArtifactError::OtherTunables { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn an_artifact_that_promises_more_of_floats_than_is_asked_is_accepted() {
+    let settings = Settings::default().deterministic();
+    let engine = Engine::new(&settings).unwrap();
+    let bytes = engine.precompile(MODULES[0].as_bytes()).unwrap();
+    for asked in 0..4 {
+        let mut tunables = Tunables {
+            nan_canonicalization: asked & 1 != 0,
+            relaxed_simd_deterministic: asked & 2 != 0,
+            ..Tunables::default()
+        };
+        let artifact = read_as(&bytes, "x86_64-linux", |_| true, tunables).unwrap();
+        assert!(artifact.identity.tunables.nan_canonicalization);
+        assert!(artifact.identity.tunables.relaxed_simd_deterministic);
+        // Nothing else may differ for that.
+        tunables.stack_guard_len *= 2;
         let error = read_as(&bytes, "x86_64-linux", |_| true, tunables).unwrap_err();
         assert!(
             matches!(error, ArtifactError::OtherTunables { .. }),

@@ -48,17 +48,10 @@ pub struct Settings {
     pub opt_level: OptLevel,
     /// The CPU to make code for.
     pub cpu: Cpu,
-    /// What the code assumes of the runtime.
+    /// What the code assumes of the runtime, and what it promises of floats.
     pub tunables: Tunables,
-    /// Whether the instructions of relaxed SIMD give the same results on every CPU: those of the
-    /// specification's deterministic profile. If not, they give what this CPU does fastest of what
-    /// the specification allows.
-    pub relaxed_simd_deterministic: bool,
     /// Which proposals modules may use.
     pub proposals: Proposals,
-    /// Whether every NaN that arithmetic makes is the canonical one, positive and without a payload. If not,
-    /// it is what the CPU gives.
-    pub nan_canonicalization: bool,
     /// What each instruction costs in fuel, if code is to count it. [`Tunables::metering`] says the same to
     /// the runtime; [`Settings::count_fuel`] sets both.
     pub fuel: Option<FuelCosts>,
@@ -84,10 +77,8 @@ impl Default for Settings {
             opt_level: OptLevel::default(),
             cpu: Cpu::default(),
             tunables: Tunables::default(),
-            relaxed_simd_deterministic: false,
             keep_dwarf: false,
             proposals: Proposals::default(),
-            nan_canonicalization: false,
             fuel: None,
             parallel: true,
         }

@@ -117,7 +117,7 @@ pub(crate) enum RelaxedSimd {
 
 /// The choice for an ISA and settings.
 pub(crate) fn relaxed_simd(isa: &dyn TargetIsa, settings: &Settings) -> RelaxedSimd {
-    if settings.relaxed_simd_deterministic {
+    if settings.tunables.relaxed_simd_deterministic {
         return RelaxedSimd::Deterministic;
     }
     let features = cpu_features(isa);
@@ -186,7 +186,7 @@ fn shared_flags(settings: &Settings, allocator: &str) -> Result<settings::Flags,
         ("enable_table_access_spectre_mitigation", "true"),
         (
             "enable_nan_canonicalization",
-            if settings.nan_canonicalization {
+            if settings.tunables.nan_canonicalization {
                 "true"
             } else {
                 "false"

@@ -72,7 +72,9 @@ impl Settings {
     }
 
     /// Whether every NaN that arithmetic makes is the canonical one, positive and without a payload. If this is
-    /// not called, sign and payload are what the CPU gives.
+    /// not called, sign and payload are what the CPU gives. Instructions that only move bits or change a sign
+    /// (`abs`, `neg`, `copysign`, `pmin`, `pmax`, loads, `reinterpret`) keep a NaN as it is. Artifacts compiled
+    /// without this are refused.
     #[must_use]
     pub fn with_nan_canonicalization(mut self, canonical: bool) -> Self {
         self.nan_canonicalization = canonical;
@@ -83,7 +85,8 @@ impl Settings {
     /// arguments and what host functions give it, on every CPU and at every level of optimisation. NaNs are
     /// canonical, relaxed SIMD gives the first of the allowed results. What memories and tables may grow to is
     /// the embedder's to keep the same ([`Limits`](crate::Limits)), and so are clocks and random numbers, and how deep
-    /// calls may nest.
+    /// calls may nest, and in what order threads come to a shared memory. Artifacts that promise less are
+    /// refused.
     #[must_use]
     pub fn deterministic(self) -> Self {
         self.with_nan_canonicalization(true)
@@ -140,14 +143,14 @@ impl Engine {
         if let Some(costs) = &settings.fuel {
             compile.count_fuel(costs.clone());
         }
+        compile.tunables.nan_canonicalization = settings.nan_canonicalization;
+        compile.tunables.relaxed_simd_deterministic = settings.relaxed_simd_deterministic;
         let runtime = selvedge_runtime::Engine::with_tunables(compile.tunables)?;
         compile.opt_level = settings.opt_level;
         compile.cpu = settings.cpu;
-        compile.relaxed_simd_deterministic = settings.relaxed_simd_deterministic;
         compile.keep_dwarf = settings.keep_dwarf;
         compile.parallel = !settings.single_threaded;
         compile.proposals = settings.proposals;
-        compile.nan_canonicalization = settings.nan_canonicalization;
         Ok(Self {
             runtime,
             settings: Arc::new(compile),

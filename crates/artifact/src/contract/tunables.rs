@@ -1,5 +1,5 @@
 //! Settings that change generated code. They are part of an artifact's identity: code made with
-//! other tunables than the engine's is refused.
+//! other tunables than the engine's is refused, unless it promises more of floats than the engine asks.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,12 +39,35 @@ pub struct Tunables {
     pub stack_guard_len: u32,
     /// Whether code counts what it executes.
     pub metering: Metering,
+    /// Whether every NaN that arithmetic makes is the canonical one, positive and without a payload. If not,
+    /// it is what the CPU gives.
+    pub nan_canonicalization: bool,
+    /// Whether the instructions of relaxed SIMD give the same results on every CPU: those of the
+    /// specification's deterministic profile. If not, they give what the CPU does fastest of what the
+    /// specification allows.
+    pub relaxed_simd_deterministic: bool,
 }
 
 impl Tunables {
     /// Whether code counts fuel.
     pub const fn counts_fuel(&self) -> bool {
         matches!(self.metering, Metering::Fuel { .. })
+    }
+
+    /// Whether an engine that asks for others can run code made with these. It must assume the same of the
+    /// runtime; what it promises of floats may be more than is asked for, not less.
+    pub fn serve(&self, asked: &Self) -> bool {
+        let promised = |has: bool, asked: bool| has || !asked;
+        promised(self.nan_canonicalization, asked.nan_canonicalization)
+            && promised(
+                self.relaxed_simd_deterministic,
+                asked.relaxed_simd_deterministic,
+            )
+            && Self {
+                nan_canonicalization: asked.nan_canonicalization,
+                relaxed_simd_deterministic: asked.relaxed_simd_deterministic,
+                ..*self
+            } == *asked
     }
 }
 
@@ -55,6 +78,8 @@ impl Default for Tunables {
             memory_guard_len: 2 << 30,
             stack_guard_len: 64 << 10,
             metering: Metering::None,
+            nan_canonicalization: false,
+            relaxed_simd_deterministic: false,
         }
     }
 }

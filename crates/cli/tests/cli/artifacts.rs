@@ -80,6 +80,28 @@ fn the_same_module_gives_the_same_artifact() {
 }
 
 #[test]
+fn an_artifact_must_promise_of_floats_what_the_flags_ask() {
+    let folder = Folder::new();
+    let out = folder.path("add.sva");
+    let (module, out) = (guest("add.wat"), out.to_str().unwrap());
+    let module = module.to_str().unwrap();
+    let add = |flags: &[&str]| {
+        let rest = ["--invoke", "add", out, "20", "22"];
+        selvedge([&["run"], flags, &rest].concat())
+    };
+    selvedge(["compile", module, "-o", out]).prints("");
+    add(&["--deterministic"]).fails(1, &["nan_canonicalization: true"]);
+    add(&["--canonical-nans"]).fails(1, &["nan_canonicalization: true"]);
+    selvedge(["compile", "--canonical-nans", module, "-o", out]).prints("");
+    add(&["--deterministic"]).fails(1, &["relaxed_simd_deterministic: true"]);
+    add(&["--canonical-nans"]).prints("42\n");
+    selvedge(["compile", "--deterministic", module, "-o", out]).prints("");
+    for flags in [&[][..], &["--canonical-nans"], &["--deterministic"]] {
+        add(flags).prints("42\n");
+    }
+}
+
+#[test]
 fn without_a_name_the_artifact_lies_beside_the_module() {
     let folder = Folder::new();
     let file = folder.file("my.guest.wat", std::fs::read(guest("add.wat")).unwrap());

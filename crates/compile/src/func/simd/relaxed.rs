@@ -5,7 +5,8 @@
 //!
 //! ```text
 //!  multiply-add   one rounding where the CPU has it, else two
-//!  min, max       the second operand if one is NaN or both are zero       (minps)
+//!  min, max       the second operand if one is NaN or both are zero       (minps),
+//!                 as plain ones if NaNs are to be canonical
 //!  truncations    signed: the smallest integer if out of range (cvttps2dq); unsigned: saturating
 //!  swizzle        the low four bits of an index from 16 to 127            (pshufb)
 //!  lane select    by the top bit of each lane of the mask                 (pblendvb)
@@ -57,6 +58,12 @@ impl Translation<'_, '_> {
         use types::{F32X4, F64X2, I8X16, I16X8, I32X4, I64X2};
         match op {
             O::I8x16RelaxedSwizzle => self.vector_binary(I8X16, |ins, a, b| ins.x86_pshufb(a, b)),
+            // The machine's minimum and maximum hand on a NaN as it is.
+            O::F32x4RelaxedMin | O::F32x4RelaxedMax | O::F64x2RelaxedMin | O::F64x2RelaxedMax
+                if self.env.tunables.nan_canonicalization =>
+            {
+                return false;
+            }
             O::I32x4RelaxedTruncF32x4S => {
                 self.vector_unary(F32X4, |ins, a| ins.x86_cvtt2dq(I32X4, a));
             }

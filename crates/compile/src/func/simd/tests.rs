@@ -14,6 +14,11 @@ fn baseline() -> Settings {
     }
 }
 
+fn deterministic(mut settings: Settings) -> Settings {
+    settings.tunables.relaxed_simd_deterministic = true;
+    settings
+}
+
 /// The machine code of the first function of a module.
 fn code_of(module: &str, settings: &Settings) -> String {
     let wasm = wat::parse_str(module).unwrap();
@@ -184,10 +189,7 @@ fn this_cpu_multiplies_and_adds_in_one_step_if_it_can() {
         let names = names(&format!("({op} {THREE})"), settings);
         names.iter().any(|found| found.starts_with(name))
     };
-    let deterministic = Settings {
-        relaxed_simd_deterministic: true,
-        ..Settings::default()
-    };
+    let deterministic = deterministic(Settings::default());
     for (op, name) in [
         ("f32x4.relaxed_madd", "vfmadd"),
         ("f64x2.relaxed_madd", "vfmadd"),
@@ -204,10 +206,7 @@ fn this_cpu_multiplies_and_adds_in_one_step_if_it_can() {
 
 #[test]
 fn the_deterministic_form_is_that_of_plain_vectors() {
-    let deterministic = Settings {
-        relaxed_simd_deterministic: true,
-        ..baseline()
-    };
+    let deterministic = deterministic(baseline());
     for (relaxed, plain, operands) in [
         ("i8x16.relaxed_swizzle", "i8x16.swizzle", TWO),
         ("f32x4.relaxed_min", "f32x4.min", TWO),
