@@ -106,8 +106,8 @@ impl Linker {
     }
 
     /// As [`Linker::func`], for a host function that may suspend its guest in the middle, with
-    /// [`Vmctx::yield_`] and its kin. It runs on a stack of its own of 1 MiB, which makes each call of it some
-    /// ten nanoseconds longer, and an instance that it has suspended can be resumed on the same thread only.
+    /// [`Vmctx::yield_`] and its kin. It runs on a stack of its own of 1 MiB, so each call of it switches
+    /// stacks twice more, and an instance that it has suspended can be resumed on the same thread only.
     ///
     /// # Errors
     ///
