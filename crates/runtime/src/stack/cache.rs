@@ -17,7 +17,6 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::thread::LocalKey;
 
@@ -65,7 +64,7 @@ pub(crate) fn acquire(usable_len: usize) -> io::Result<Box<Stack>> {
 /// Takes back a stack on which nothing runs any more.
 #[inline]
 pub(crate) fn release(stack: Box<Stack>) {
-    if stack.bounds().lent.load(Ordering::Relaxed) && stack.close_reserve().is_err() {
+    if stack.bounds().is_lent() && stack.close_reserve().is_err() {
         return;
     }
     release_to(&TLS_STACK, &STACK_POOL, stack);

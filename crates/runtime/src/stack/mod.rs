@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  low                                                                                   high
-//!  | guard, >= 64 KiB | reserve, 32 KiB | usable: limit() .. top(), grows down | guard, >= 64 KiB |
-//!  | no access        | no access       | read and write, when touched         | no access        |
+//!  | guard, >= 64 KiB | reserve, 256 KiB | usable: limit() .. top(), grows down | guard, >= 64 KiB |
+//!  | no access        | no access        | read and write, when touched         | no access        |
 //! ```
 //!
 //! Guest code has no stack checks. Every frame larger than the low guard touches each guard's
@@ -14,7 +14,8 @@
 //!
 //! The reserve is part of the low guard as far as guests are concerned. It is there for signal handlers
 //! of others that do without `SA_ONSTACK` and so run on the guest's stack (D-14): one that meets the
-//! guest's last bytes is lent the reserve until the stack is released.
+//! guest's last bytes is lent a piece of the reserve until the stack is released. The guest behind that
+//! handler then goes on into the piece, where the next handler may meet its end: hence several pieces.
 //!
 //! What an earlier guest left in a stack stays there. A guest cannot read it: compiled code reads
 //! only what it has written.
@@ -28,7 +29,7 @@ pub(crate) mod size;
 
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sys::mmap::Reservation;
 use crate::sys::page::PageLen;
@@ -37,9 +38,12 @@ use crate::sys::page::PageLen;
 /// which no compiled module may exceed.
 pub(crate) const GUARD_LEN: usize = 64 << 10;
 
-/// Bytes that a signal handler on a guest's stack is lent: the kernel's frame has found room already, so
-/// this is for the handler's own frames.
-const RESERVE_LEN: usize = 32 << 10;
+/// Bytes that a signal handler on a guest's stack is lent at a time: the handler's own frames, and those of
+/// the signals that arrived with its own, some 4 KiB each with the vector state of AVX-512.
+const LOAN_LEN: usize = 32 << 10;
+
+/// Bytes that can be lent before a stack is released.
+const RESERVE_LEN: usize = 8 * LOAN_LEN;
 
 /// Bytes below the top that keep their memory when a stack is trimmed.
 const KEPT_LEN: usize = 256 << 10;
@@ -53,9 +57,32 @@ pub(crate) struct Bounds {
     pub(crate) guard: Range<usize>,
     /// The part of the guard that signal handlers may be lent; the rest is as long as any guard.
     pub(crate) reserve: Range<usize>,
-    /// Whether the reserve is accessible. Set by the signal handler of the
+    /// Bytes of the reserve, from its high end, that are accessible. Set by the signal handler of the
     /// thread that has the stack.
-    pub(crate) lent: AtomicBool,
+    lent: AtomicUsize,
+}
+
+impl Bounds {
+    /// The next piece of the reserve to lend, which reaches down to `addr` if one is given. `None` if
+    /// the reserve does not hold it.
+    pub(crate) fn next_loan(&self, addr: Option<usize>) -> Option<Range<usize>> {
+        let end = self.reserve.end - self.lent.load(Ordering::Relaxed);
+        let below = self.reserve.end - addr.unwrap_or(end).min(end);
+        let len = (below / LOAN_LEN + 1) * LOAN_LEN;
+        (len <= self.reserve.len()).then(|| self.reserve.end - len..end)
+    }
+
+    /// Notes that a loan has been made accessible.
+    pub(crate) fn set_lent(&self, loan: &Range<usize>) {
+        self.lent
+            .store(self.reserve.end - loan.start, Ordering::Relaxed);
+    }
+
+    /// Whether some of the reserve is lent.
+    #[inline]
+    pub(crate) fn is_lent(&self) -> bool {
+        self.lent.load(Ordering::Relaxed) != 0
+    }
 }
 
 /// A guest stack. Dropping it unmaps it.
@@ -91,7 +118,7 @@ impl Stack {
             usable: limit..limit + usable_len,
             guard: start..limit,
             reserve: limit - RESERVE_LEN..limit,
-            lent: AtomicBool::new(false),
+            lent: AtomicUsize::new(0),
         };
         Ok(Self { memory, bounds })
     }
@@ -127,7 +154,7 @@ impl Stack {
         let offset = self.bounds.guard.len() - RESERVE_LEN;
         self.memory.decommit(offset, RESERVE_LEN)?;
         self.memory.protect_none(offset, RESERVE_LEN)?;
-        self.bounds.lent.store(false, Ordering::Relaxed);
+        self.bounds.lent.store(0, Ordering::Relaxed);
         Ok(())
     }
 

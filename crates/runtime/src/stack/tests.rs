@@ -56,6 +56,41 @@ fn usable_bytes_lie_between_limit_and_top_and_guards_around_them() {
 }
 
 #[test]
+fn the_reserve_is_lent_piece_by_piece_and_taken_back_whole() {
+    let stack = Stack::new(1 << 16, 1 << 16).unwrap();
+    let bounds = stack.bounds();
+    assert_eq!(
+        bounds.next_loan(None),
+        Some(stack.limit() - LOAN_LEN..stack.limit())
+    );
+    let mut lent = 0;
+    for piece in 1..=RESERVE_LEN / LOAN_LEN {
+        let end = stack.limit() - lent;
+        assert!(writing_faults(end - 1));
+        // Where a handler needs more than a piece it gets as many as reach down to the address.
+        let deep = bounds.next_loan(Some(end - LOAN_LEN - 1));
+        let fits = piece * LOAN_LEN < RESERVE_LEN;
+        assert_eq!(deep, fits.then(|| end - 2 * LOAN_LEN..end));
+        for addr in [None, Some(end), Some(end - 1), Some(end - LOAN_LEN + 1)] {
+            let loan = bounds.next_loan(addr);
+            assert_eq!(loan, Some(end - LOAN_LEN..end), "{addr:?}");
+        }
+        let loan = end - LOAN_LEN..end;
+        // SAFETY: the stack is this test's, and nothing runs on it.
+        assert!(unsafe { crate::sys::mmap::open_in_handler(&loan) });
+        bounds.set_lent(&loan);
+        assert!(bounds.is_lent());
+        write(loan.start, 1);
+        lent = piece * LOAN_LEN;
+    }
+    assert_eq!(bounds.next_loan(None), None);
+    assert_eq!(bounds.next_loan(Some(bounds.reserve.start - 1)), None);
+    stack.close_reserve().unwrap();
+    assert!(!bounds.is_lent());
+    assert!(writing_faults(bounds.reserve.start) && writing_faults(stack.limit() - 1));
+}
+
+#[test]
 fn lengths_are_rounded_up_to_pages() {
     let stack = Stack::new(page_len() + 1, 1).unwrap();
     assert_eq!(stack.usable_len(), 2 * page_len());

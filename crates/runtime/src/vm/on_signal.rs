@@ -3,8 +3,6 @@
 //! Runs on the alternate signal stack. No allocation, no lock, no formatting (I-7).
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
-use core::sync::atomic::Ordering;
-
 use selvedge_artifact::pcmap::TrapTable;
 
 use super::activation::{Activation, TrapRecord};
@@ -64,7 +62,7 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
     };
     match classify(&facts) {
         Decision::Forward => Action::Forward,
-        Decision::Lend => lend_reserve(activation),
+        Decision::Lend => lend_reserve(info, activation),
         Decision::Trap(code) => {
             let record = TrapRecord {
                 code,
@@ -87,22 +85,30 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
 }
 
 /// Gives a signal handler that runs on the guest's stack some room below its end.
-fn lend_reserve(activation: &Activation) -> Action {
+fn lend_reserve(info: &SignalInfo, activation: &Activation) -> Action {
     let bounds = activation.bounds();
+    let Some(loan) = bounds.next_loan(fault_addr(info)) else {
+        return Action::Forward;
+    };
     // SAFETY: the reserve is of the stack that the activation holds, and the guest, whose overflow is to
     // fault, waits for the handler; what it may use of it afterwards ends above a whole guard (I-10).
-    if bounds.lent.load(Ordering::Relaxed) || !unsafe { mmap::open_in_handler(&bounds.reserve) } {
+    if !unsafe { mmap::open_in_handler(&loan) } {
         return Action::Forward;
     }
-    bounds.lent.store(true, Ordering::Relaxed);
+    bounds.set_lent(&loan);
     Action::Resume
+}
+
+/// The faulting address, if the kernel gives a usable one: not of a non-canonical access, nor of a signal
+/// that could not be delivered.
+fn fault_addr(info: &SignalInfo) -> Option<usize> {
+    const SI_KERNEL: i32 = 0x80;
+    info.fault_addr.filter(|_| info.code != SI_KERNEL)
 }
 
 /// Where the faulting address lies.
 fn place(info: &SignalInfo, activation: &Activation) -> Place {
-    // The kernel gives no usable address with this code (non-canonical access, undeliverable signal).
-    const SI_KERNEL: i32 = 0x80;
-    let Some(addr) = info.fault_addr.filter(|_| info.code != SI_KERNEL) else {
+    let Some(addr) = fault_addr(info) else {
         return Place::Unknown;
     };
     let bounds = activation.bounds();
