@@ -44,7 +44,7 @@ impl Engine {
         Ok(Self::without_handler(tunables))
     }
 
-    fn without_handler(tunables: Tunables) -> Self {
+    pub(crate) fn without_handler(tunables: Tunables) -> Self {
         let shared = Shared {
             tunables,
             types: Mutex::default(),

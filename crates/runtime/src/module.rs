@@ -20,6 +20,7 @@ use crate::code::registry::{self, CodeEntry, Registration};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::fault::lines::{Lines, SourceLine};
+use crate::program::Image;
 use crate::sys::mmap::FileMap;
 
 /// A compiled module. Immutable and shared; clones are the same module.
@@ -42,6 +43,8 @@ struct Inner {
     names: OnceLock<Vec<(u32, String)>>,
     /// The module's DWARF, once it has been asked for.
     lines: OnceLock<Option<Lines>>,
+    /// The image of memory 0, once a program has been made of the module.
+    memory_image: OnceLock<Option<Arc<Image>>>,
 }
 
 /// Where the artifact's bytes are kept.
@@ -179,6 +182,7 @@ impl Module {
                 type_ids,
                 names: OnceLock::new(),
                 lines: OnceLock::new(),
+                memory_image: OnceLock::new(),
             }),
         })
     }
@@ -259,6 +263,17 @@ impl Module {
     /// Bytes of data segments that are not in the image.
     pub(crate) fn data(&self) -> &[u8] {
         &self.inner.bytes.as_slice()[self.inner.layout.data.clone()]
+    }
+
+    /// The initial contents of memory 0 as a file, one for all programs of the module.
+    pub(crate) fn memory_image(&self) -> Result<Option<Arc<Image>>, Error> {
+        let cell = &self.inner.memory_image;
+        if cell.get().is_none() {
+            let image = Image::of(self)?.map(Arc::new);
+            // Another thread may have been quicker; then ours is dropped.
+            let _ = cell.set(image);
+        }
+        Ok(cell.get().cloned().flatten())
     }
 
     /// Pages of the memory image.

@@ -1,7 +1,8 @@
 //! A program: a module with every import resolved, type-checked once, and its initial image built.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use crate::arch;
@@ -11,6 +12,7 @@ use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::Tag;
 use crate::module::Module;
 use crate::sys::memfd;
+use crate::sys::mmap::FileMap;
 use crate::vm::context::VMFuncRef;
 use selvedge_artifact::ids::TypeIdx;
 use selvedge_artifact::vmfields::{KIND_HOST_ARRAY, KIND_HOST_REGS};
@@ -24,7 +26,7 @@ pub struct Program {
 struct Inner {
     module: Module,
     imports: Arc<Imports>,
-    image: Option<Image>,
+    image: Option<Arc<Image>>,
 }
 
 /// Imported functions as generated code sees them, and what keeps them alive (I-11).
@@ -40,17 +42,18 @@ pub(crate) struct Imports {
 }
 
 /// The initial contents of memory 0 in a sealed file.
+#[derive(Debug)]
 pub(crate) struct Image {
     /// The file; holes are zero pages.
-    pub(crate) file: OwnedFd,
-    /// Its length: whole pages.
-    pub(crate) len: usize,
+    pub(crate) file: File,
+    /// Its bytes, for whoever writes pages back: whole pages.
+    map: FileMap,
 }
 
 impl Program {
     /// Puts a program together. The imports match the module's by order and type.
     pub(crate) fn new(module: &Module, imports: Imports) -> Result<Self, Error> {
-        let image = Image::of(module)?;
+        let image = module.memory_image()?;
         Ok(Self {
             inner: Arc::new(Inner {
                 module: module.clone(),
@@ -69,31 +72,50 @@ impl Program {
         &self.inner.imports
     }
 
-    pub(crate) fn image(&self) -> Option<&Image> {
+    pub(crate) fn image(&self) -> Option<&Arc<Image>> {
         self.inner.image.as_ref()
     }
 }
 
 impl Image {
-    fn of(module: &Module) -> Result<Option<Self>, Error> {
+    /// The image of a module's memory 0, if it has one.
+    pub(crate) fn of(module: &Module) -> Result<Option<Self>, Error> {
         let runs = &module.info().memory_image.runs;
         let Some(last) = runs.last() else {
             return Ok(None);
         };
-        let len = last.memory_offset + last.len;
-        let failed = "make the file behind the memory image";
-        let file = memfd::create("selvedge-image", len).map_err(Error::system(failed))?;
-        for run in runs {
+        let parts = runs.iter().map(|run| {
             let from = run.section_offset as usize;
-            let bytes = &module.image()[from..from + run.len as usize];
-            memfd::write_at(&file, run.memory_offset, bytes).map_err(Error::system(failed))?;
+            (
+                run.memory_offset,
+                &module.image()[from..from + run.len as usize],
+            )
+        });
+        let image = Self::new(last.memory_offset + last.len, parts);
+        image
+            .map(Some)
+            .map_err(Error::system("make the file behind the memory image"))
+    }
+
+    /// An image of a length in whole pages, from bytes and their offsets; the rest is zero.
+    pub(crate) fn new<'a>(
+        len: u64,
+        parts: impl Iterator<Item = (u64, &'a [u8])>,
+    ) -> io::Result<Self> {
+        let file = memfd::create("selvedge-image", len)?;
+        for (offset, bytes) in parts {
+            memfd::write_at(&file, offset, bytes)?;
         }
         // Nobody can cut the file below a mapping of it, nor change what all instances share (D-13).
-        memfd::seal(&file).map_err(Error::system(failed))?;
-        Ok(Some(Self {
-            file,
-            len: len as usize,
-        }))
+        memfd::seal(&file)?;
+        let file = File::from(file);
+        let map = FileMap::map(&file)?;
+        Ok(Self { file, map })
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.map.as_slice()
     }
 }
 

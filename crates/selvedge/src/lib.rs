@@ -72,7 +72,9 @@ pub use selvedge_runtime::guest_struct;
 pub use selvedge_runtime::{SharedMemory, WaitResult};
 
 // Regions: address space for instances.
-pub use selvedge_runtime::{AllocStrategy, Growing, Growth, Limiter, Limits, Region};
+pub use selvedge_runtime::{
+    AllocStrategy, Growing, Growth, Limiter, Limits, Region, RegionOptions,
+};
 
 // Instances and what they are called with.
 pub use selvedge_runtime::{

@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "room R1, SAFETY.md")]
 
 pub(crate) mod regs;
+mod zero;
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -18,6 +19,8 @@ pub(crate) use x86_64::{
 compile_error!(
     "selvedge-runtime supports x86-64 only so far; see ARCHITECTURE.md for what a port needs"
 );
+
+pub(crate) use zero::is_zero;
 
 /// Target name of artifacts for this build.
 pub(crate) const TARGET: &str = "x86_64-linux";

@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
+use crate::program::Program;
 use crate::region::slot::SlotState;
 
 /// Which of a region's free slots an instance gets; see
@@ -24,10 +25,10 @@ pub enum AllocStrategy {
 
 impl AllocStrategy {
     /// The position of a slot in the list of free ones; `None` if there is none.
-    pub(super) fn choose(&self, free: &[SlotState], module: u64) -> Option<usize> {
+    pub(super) fn choose(&self, free: &[SlotState], program: &Program) -> Option<usize> {
         let count = u32::try_from(free.len()).ok().filter(|&count| count > 0)?;
         let chosen = match self {
-            Self::Recent => return Some(recent(free, module)),
+            Self::Recent => return Some(recent(free, program)),
             // Every `RandomState` has other keys.
             Self::Random => RandomState::new().build_hasher().finish() % u64::from(count),
             Self::Chosen(choose) => u64::from(choose(count) % count),
@@ -38,11 +39,11 @@ impl AllocStrategy {
 
 /// A slot that last ran the same module has its pages in place. Only the most recent slots are looked at, so
 /// that taking one does not depend on the region's size.
-fn recent(free: &[SlotState], module: u64) -> usize {
+fn recent(free: &[SlotState], program: &Program) -> usize {
     const LOOKED_AT: usize = 8;
     let first = free.len().saturating_sub(LOOKED_AT);
     let mut last = free[first..].iter();
-    let warm = last.rposition(|slot| slot.last_module == module);
+    let warm = last.rposition(|slot| slot.is_ready_for(program));
     warm.map_or(free.len() - 1, |at| first + at)
 }
 

@@ -3,6 +3,8 @@
 pub(crate) mod alloc;
 pub(crate) mod layout;
 pub(crate) mod limits;
+pub(crate) mod options;
+pub(crate) mod reset;
 pub(crate) mod slot;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +18,8 @@ use crate::sys::{memfd, mmap::Reservation};
 use alloc::AllocStrategy;
 use layout::Layout;
 use limits::Limits;
+use options::RegionOptions;
+use reset::Resets;
 use slot::{Slot, SlotState};
 
 /// A pool of slots with the same limits. Clones name the same region; an instance keeps its region alive.
@@ -33,6 +37,8 @@ pub(crate) struct RegionInner {
     pub(crate) contexts: Reservation,
     /// Where slots lie.
     pub(crate) layout: Layout,
+    /// How memories are made clean.
+    pub(crate) resets: Resets,
     engine: Engine,
     limits: Limits,
     capacity: u32,
@@ -46,6 +52,20 @@ impl Region {
     ///
     /// [`Error::InvalidLimits`], or [`Error::System`] if the address space is not to be had.
     pub fn new(engine: &Engine, slots: u32, limits: &Limits) -> Result<Self, Error> {
+        Self::with_options(engine, slots, limits, &RegionOptions::default())
+    }
+
+    /// Reserves address space for a number of instances, and says how their slots are gone about.
+    ///
+    /// # Errors
+    ///
+    /// As [`Region::new`].
+    pub fn with_options(
+        engine: &Engine,
+        slots: u32,
+        limits: &Limits,
+        options: &RegionOptions,
+    ) -> Result<Self, Error> {
         let limits = limits.checked()?;
         let layout = Layout::new(slots, &limits, engine.tunables())?;
         let space = Reservation::reserve(layout.total_len()).map_err(Error::system(
@@ -75,6 +95,7 @@ impl Region {
                 space,
                 contexts,
                 layout,
+                resets: Resets::new(options),
                 engine: engine.clone(),
                 limits,
                 capacity: slots,
@@ -130,17 +151,28 @@ impl Region {
         program: &Program,
         strategy: &AllocStrategy,
     ) -> Result<Slot, Error> {
-        let module = program.module().id();
+        let mut slot = self.take(|free| strategy.choose(free, program))?;
+        slot.prepare(program)?;
+        Ok(slot)
+    }
+
+    /// Takes the slot at a position of the list of free ones.
+    fn take(&self, choose: impl FnOnce(&[SlotState]) -> Option<usize>) -> Result<Slot, Error> {
         let state = self.inner.with_free(|free| {
-            let at = strategy.choose(free, module)?;
+            let at = choose(free)?;
             Some(free.remove(at))
         });
         let state = state.ok_or(Error::RegionFull {
             capacity: self.inner.capacity,
         })?;
-        let mut slot = Slot::new(self.inner.clone(), state);
-        slot.prepare(program)?;
-        Ok(slot)
+        Ok(Slot::new(self.inner.clone(), state))
+    }
+
+    /// Takes any slot, as it is.
+    #[cfg(test)]
+    pub(crate) fn take_any(&self) -> Slot {
+        let slot = self.take(|free| free.len().checked_sub(1));
+        slot.expect("tests leave a slot free")
     }
 }
 

@@ -1,12 +1,13 @@
 //! One slot: the address space of an instance, made ready for a program and made clean after it.
 //!
-//! A slot that last ran the same module keeps its mappings. What a guest wrote to its memory is
-//! dropped page by page by the kernel (`madvise`), which brings the image back.
+//! A slot that last ran the same module with the same image keeps its mappings, and many of the pages that
+//! its guests wrote to (see `region/reset.rs`).
 
+use std::io;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::program::Program;
+use crate::program::{Image, Program};
 use crate::region::RegionInner;
 use crate::region::layout::round_up_to_page;
 
@@ -22,6 +23,10 @@ pub(crate) struct SlotState {
     initial_len: usize,
     /// Bytes of memory 0 that a file backs.
     image_len: usize,
+    /// The file that is mapped.
+    image: Option<Arc<Image>>,
+    /// How often memory 0 was made clean, wrapping.
+    resets: u32,
     /// The part of the context that the guest may write, as offset and length in the region's space.
     writable: (usize, usize),
     /// Bytes of context in use.
@@ -37,9 +42,17 @@ impl SlotState {
             accessible_len: 0,
             initial_len: 0,
             image_len: 0,
+            image: None,
+            resets: 0,
             writable: (0, 0),
             context_len: 0,
         }
+    }
+
+    /// Whether the slot last ran the same module with the same image, and has both in place.
+    pub(crate) fn is_ready_for(&self, program: &Program) -> bool {
+        let image = self.image.as_ref().map(Arc::as_ptr);
+        self.last_module == program.module().id() && image == program.image().map(Arc::as_ptr)
     }
 }
 
@@ -86,7 +99,7 @@ impl Slot {
     /// left to the instance, and are zero or what the same module's last instance left.
     pub(crate) fn prepare(&mut self, program: &Program) -> Result<(), Error> {
         let module = program.module();
-        if self.state.last_module == module.id() {
+        if self.state.is_ready_for(program) {
             return Ok(());
         }
         // Until all is mapped the slot matches no module.
@@ -102,7 +115,7 @@ impl Slot {
     }
 
     /// Gives the guest write access to the globals of this module and to nothing else of the context.
-    fn protect_context(&mut self, program: &Program) -> std::io::Result<()> {
+    fn protect_context(&mut self, program: &Program) -> io::Result<()> {
         let offsets = program.module().offsets();
         let space = &self.region.space;
         let (offset, len) = self.state.writable;
@@ -122,9 +135,17 @@ impl Slot {
         Ok(())
     }
 
-    /// Maps memory 0: the image from its file, zero pages behind it, nothing beyond the initial length.
-    fn map_memory(&mut self, program: &Program) -> std::io::Result<()> {
+    /// Maps memory 0 for a program.
+    fn map_memory(&mut self, program: &Program) -> io::Result<()> {
         let info = program.module().info();
+        if !info.owns_memory0() {
+            return self.map_pages(0, None);
+        }
+        self.map_pages(info.memories[0].min_len() as usize, program.image())
+    }
+
+    /// Maps memory 0: the image from its file, zero pages behind it, nothing beyond the initial length.
+    pub(crate) fn map_pages(&mut self, len: usize, image: Option<&Arc<Image>>) -> io::Result<()> {
         let space = &self.region.space;
         let base = self.region.layout.vmctx(self.state.index);
         let state = &mut self.state;
@@ -133,15 +154,13 @@ impl Slot {
             space.map_none(base, round_up_to_page(mapped))?;
         }
         (state.accessible_len, state.initial_len, state.image_len) = (0, 0, 0);
-        if !info.owns_memory0() {
-            return Ok(());
-        }
-        let len = info.memories[0].min_len() as usize;
+        state.image = None;
         let mut image_len = 0;
-        if let Some(image) = program.image() {
-            image_len = image.len;
+        if let Some(image) = image {
+            image_len = image.bytes().len();
             space.map_file_private(base, image_len, &image.file, 0, true)?;
             state.image_len = image_len;
+            state.image = Some(image.clone());
         }
         if len > image_len {
             space.protect_read_write(base + image_len, len - image_len)?;
@@ -151,7 +170,7 @@ impl Slot {
     }
 
     /// Makes more of memory 0 accessible.
-    pub(crate) fn grow_memory(&mut self, len: usize) -> std::io::Result<()> {
+    pub(crate) fn grow_memory(&mut self, len: usize) -> io::Result<()> {
         let old = self.state.accessible_len;
         if len > old {
             let base = self.region.layout.vmctx(self.state.index);
@@ -163,19 +182,43 @@ impl Slot {
         Ok(())
     }
 
-    /// Drops what the guest wrote to memory 0 and what it grew.
-    pub(crate) fn clean(&mut self) -> std::io::Result<()> {
+    /// Bytes of memory 0 when an instance begins: whole pages, all accessible.
+    pub(crate) fn initial_len(&self) -> usize {
+        self.state.initial_len
+    }
+
+    /// Bytes of memory 0 that can be accessed now.
+    #[cfg(test)]
+    pub(crate) fn accessible_len(&self) -> usize {
+        self.state.accessible_len
+    }
+
+    /// What memory 0 begins with; zeroes come behind it.
+    pub(crate) fn image_bytes(&self) -> &[u8] {
+        self.state.image.as_ref().map_or(&[], |image| image.bytes())
+    }
+
+    /// Gives the pages of memory 0 back to the system, from an offset on: they read as the image, or as zero.
+    pub(crate) fn give_back(&mut self, from: usize) -> io::Result<()> {
+        let base = self.region.layout.vmctx(self.state.index);
+        let len = self.state.accessible_len - from;
+        self.region.space.decommit(base + from, len)
+    }
+
+    /// Makes memory 0 what it was in the beginning, in length and contents. Nobody uses it.
+    pub(crate) fn clean(&mut self) -> io::Result<()> {
         let base = self.region.layout.vmctx(self.state.index);
         let (accessible, initial) = (self.state.accessible_len, self.state.initial_len);
-        if accessible > 0 {
-            self.region.space.decommit(base, accessible)?;
-        }
         if accessible > initial {
-            self.region
-                .space
-                .protect_none(base + initial, accessible - initial)?;
+            self.give_back(initial)?;
+            let space = &self.region.space;
+            space.protect_none(base + initial, accessible - initial)?;
             self.state.accessible_len = initial;
         }
+        let count = self.state.resets;
+        self.state.resets = count.wrapping_add(1);
+        let resets = self.region.resets;
+        resets.reset(self, count)?;
         Ok(())
     }
 }

@@ -55,3 +55,30 @@ pub(crate) fn set_default(signum: c_int) {
     // SAFETY: the default disposition calls no function.
     unsafe { libc::signal(signum, libc::SIG_DFL) };
 }
+
+/// From now on, a system call of this process fails with an error.
+pub(crate) fn refuse(call: libc::c_long, errno: c_int) {
+    let (load, equal, answer) = (0x20, 0x15, 0x06);
+    let op = |code: u16, jt: u8, jf: u8, k: u32| libc::sock_filter { code, jt, jf, k };
+    let mut ops = [
+        // The number of the call stands first in what a filter sees.
+        op(load, 0, 0, 0),
+        op(equal, 0, 1, call as u32),
+        op(answer, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        op(answer, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: ops.len() as u16,
+        filter: ops.as_mut_ptr(),
+    };
+    // SAFETY: a filter of four instructions, which the kernel copies.
+    let set = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    assert_eq!(set, 0, "seccomp: {}", std::io::Error::last_os_error());
+}

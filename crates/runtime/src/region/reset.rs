@@ -1,0 +1,140 @@
+//! How memory 0 of a slot becomes what it was in the beginning.
+//!
+//! ```text
+//!   memory of up to 64 KiB   every page is compared with what belongs there       no system call
+//!   larger                   the kernel tells which pages were written             one, or more
+//!                            they are written back, up to what a slot may keep
+//!                            what is beyond is given back                          one
+//!   the kernel can't tell    everything is given back                              one
+//! ```
+//!
+//! To give pages back costs the one who touches them again a page fault each: 1.5 us here, where writing a page
+//! back takes 0.09 us and finding it 0.035 us (Linux 6.18, one loaded run).
+
+use std::io;
+use std::ops::Range;
+
+use crate::region::options::RegionOptions;
+use crate::region::slot::Slot;
+use crate::sys::page::page_len;
+use crate::sys::pagemap::{MAX_RUNS, Pagemap, Run};
+use crate::vm::pages::InitialPages;
+
+/// Bytes up to which all pages are compared: sixteen take 0.55 us, a scan that finds one of them 0.95 us.
+const COMPARED_LEN: usize = 64 << 10;
+
+/// Resets after which a slot gives all of its pages back, those that are written to every time too.
+const GIVE_BACK_PERIOD: u32 = 512;
+
+/// How a region resets its slots.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resets {
+    keep_len: usize,
+    pagemap: Option<&'static Pagemap>,
+}
+
+/// How a memory was made clean.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Nothing was to be done.
+    Empty,
+    /// All pages were compared.
+    Compared,
+    /// The pages that the kernel told were written back.
+    Written,
+    /// Some were written back, some given back.
+    Partly,
+    /// All were given back.
+    GivenBack,
+}
+
+impl Resets {
+    pub(crate) fn new(options: &RegionOptions) -> Self {
+        Self {
+            keep_len: options.keep_resident_len,
+            pagemap: if options.find_written_pages {
+                Pagemap::get()
+            } else {
+                None
+            },
+        }
+    }
+
+    /// With a pagemap of the caller's.
+    #[cfg(test)]
+    pub(crate) fn with_pagemap(self, pagemap: Option<&'static Pagemap>) -> Self {
+        Self { pagemap, ..self }
+    }
+
+    /// Makes the initial bytes of a slot's memory what belongs there. `count` is how often it was done before.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says. The slot must be mapped anew then.
+    pub(crate) fn reset(&self, slot: &mut Slot, count: u32) -> io::Result<Kind> {
+        let len = slot.initial_len();
+        if len == 0 {
+            return Ok(Kind::Empty);
+        }
+        if self.keep_len == 0 || count % GIVE_BACK_PERIOD == GIVE_BACK_PERIOD - 1 {
+            slot.give_back(0)?;
+            return Ok(Kind::GivenBack);
+        }
+        if len <= COMPARED_LEN.min(self.keep_len) {
+            InitialPages::of(slot).restore_changed();
+            return Ok(Kind::Compared);
+        }
+        let Some(pagemap) = self.pagemap else {
+            slot.give_back(0)?;
+            return Ok(Kind::GivenBack);
+        };
+        // A scan that fails has told nothing, but what was written back before it is right all the same.
+        match self.write_back(slot, pagemap) {
+            Ok(None) => Ok(Kind::Written),
+            Ok(Some(from)) => {
+                slot.give_back(from)?;
+                Ok(Kind::Partly)
+            }
+            Err(_) => {
+                slot.give_back(0)?;
+                Ok(Kind::GivenBack)
+            }
+        }
+    }
+
+    /// Writes pages back, lowest first, until enough are kept; the offset from which all others are to be
+    /// given back, if there are any.
+    fn write_back(&self, slot: &mut Slot, pagemap: &Pagemap) -> io::Result<Option<usize>> {
+        let mut pages = InitialPages::of(slot);
+        let start = pages.addr();
+        let end = start + pages.len();
+        let mut left = self.keep_len / page_len() * page_len();
+        let mut runs = [Run::default(); MAX_RUNS];
+        let mut at = start;
+        while at < end {
+            let (told, next) = pagemap.scan(at..end, &mut runs)?;
+            if next <= at {
+                return Err(io::Error::other("the scan for dirty pages does not go on"));
+            }
+            for run in runs.iter().take(told) {
+                let Range {
+                    start: from,
+                    end: to,
+                } = run.addrs();
+                if from < at || to > next || from > to {
+                    return Err(io::Error::other(
+                        "the scan told pages that were not asked for",
+                    ));
+                }
+                let kept = left.min(to - from);
+                pages.restore(from - start..from - start + kept);
+                left -= kept;
+                if kept < to - from {
+                    return Ok(Some(from - start + kept));
+                }
+            }
+            at = next;
+        }
+        Ok(None)
+    }
+}
