@@ -356,10 +356,12 @@ fn failures_of_a_host_function_that_the_host_calls_itself_come_out_too() {
     );
     let payload = catch_unwind(AssertUnwindSafe(|| instance.run("f", &[Val::I32(0)]))).unwrap_err();
     assert_eq!(payload.downcast_ref(), Some(&"zero"));
+    instance.reset().unwrap();
     let error = instance.run("f", &[Val::I32(1)]).unwrap_err();
     assert!(matches!(error, RuntimeError::HostFunction(_)));
     let error = instance.run("f", &[Val::I32(2)]).unwrap_err();
     assert!(matches!(error, RuntimeError::RuntimeTerminated(_)));
+    instance.reset().unwrap();
     assert_eq!(
         fault(instance.run("f", &[Val::I32(3)])).code,
         TrapCode::Unreachable

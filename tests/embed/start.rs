@@ -1,7 +1,11 @@
 //! Start functions that run by themselves, when an instance is made and when it is reset.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use selvedge::{
-    HostError, InstanceHandle, Limits, Program, RuntimeError, Settings, TrapCode, Vmctx, Yield,
+    Flow, HostError, InstanceHandle, Limits, Program, RuntimeError, Settings, TrapCode, Vmctx,
+    Yield,
 };
 use selvedge_tests::sandbox::{Sandbox, fault, returned_i32};
 
@@ -162,4 +166,53 @@ fn fuel_bounds_a_start_function() {
         .build();
     assert!(matches!(refused, Err(RuntimeError::FuelNotCounted)));
     assert_eq!(sandbox.region.used_slots(), 0);
+}
+
+#[test]
+fn a_start_function_that_is_an_import_runs_and_cannot_suspend() {
+    let wat = r#"(module (import "h" "f" (func $f)) (start $f)
+        (func (export "one") (result i32) (i32.const 1)))"#;
+    let mut sandbox = Sandbox::new();
+    let ran = Arc::new(AtomicU32::new(0));
+    let count = ran.clone();
+    sandbox
+        .linker
+        .func("h", "f", move |_: &Vmctx<'_>| {
+            count.fetch_add(1, Ordering::Relaxed);
+        })
+        .unwrap();
+    let mut instance = sandbox.instance(wat);
+    instance.run_start().unwrap();
+    assert_eq!(ran.load(Ordering::Relaxed), 1);
+    assert_eq!(returned_i32(instance.run("one", &[])), 1);
+
+    // One that suspends has no guest under it to be suspended: that is its failure, not the instance's.
+    let mut suspending = Sandbox::new();
+    suspending
+        .linker
+        .suspending_func("h", "f", |vmctx: &Vmctx<'_>| vmctx.yield_())
+        .unwrap();
+    let mut returning = Sandbox::new();
+    returning
+        .linker
+        .func("h", "f", |_: &Vmctx<'_>| Flow::from(Yield::returning(())))
+        .unwrap();
+    for sandbox in [suspending, returning] {
+        let mut instance = sandbox.instance(wat);
+        for _ in 0..3 {
+            let error = instance.run_start().unwrap_err();
+            assert!(matches!(error, RuntimeError::YieldRefused(_)), "{error}");
+            assert!(instance.is_faulted() && !instance.is_yielded());
+            assert!(instance.resume().is_err());
+            assert!(matches!(
+                instance.run_start(),
+                Err(RuntimeError::StartAlreadyRun)
+            ));
+            assert_eq!(returned_i32(instance.run("one", &[])), 1);
+            instance.reset().unwrap();
+            assert!(instance.is_not_started());
+        }
+        drop(instance);
+        assert_eq!(sandbox.region.used_slots(), 0);
+    }
 }

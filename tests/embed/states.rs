@@ -1,6 +1,9 @@
 //! The table of calls and states in `crates/runtime/src/instance/state.rs`: every cell is walked.
 
-use selvedge::{Flow, HostError, InstanceHandle, Linker, Program, RuntimeError, Val, Vmctx, Yield};
+use selvedge::{
+    FatalFault, Flow, HostError, InstanceHandle, Linker, Program, RuntimeError, SignalHandler, Val,
+    Vmctx, Yield,
+};
 use selvedge_tests::sandbox::Sandbox;
 
 const DOCUMENT: &str = include_str!("../../crates/runtime/src/instance/state.rs");
@@ -119,10 +122,21 @@ fn outcome<T>(result: Result<T, RuntimeError>, fine: &'static str) -> String {
     }
 }
 
+extern "C" fn tell_nobody(_: &FatalFault) {}
+
 /// Does what everybody may do in every state.
 fn everything_else(instance: &mut InstanceHandle) {
     assert!(!instance.heap().unwrap().is_empty());
     instance.heap_mut().unwrap()[0] = 1;
+    instance.heap_u32_mut().unwrap()[1] = 1;
+    assert_eq!(instance.heap_u32().unwrap()[1], 1);
+    let first = instance.heap().unwrap().as_ptr();
+    assert!(instance.check_heap(first, 1));
+    instance.globals_mut().set(0, &Val::I32(5)).unwrap();
+    assert_eq!(instance.globals().get(0).unwrap().i32(), Some(5));
+    instance.set_signal_handler(SignalHandler::default());
+    instance.set_fatal_handler(|_| std::process::abort());
+    instance.set_c_fatal_handler(tell_nobody);
     assert!(instance.grow_memory(0).is_ok());
     assert!(instance.global("global").unwrap().i32().is_some());
     instance.set_global("global", &Val::I32(4)).unwrap();

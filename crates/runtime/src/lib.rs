@@ -36,6 +36,7 @@ mod vm;
 pub use engine::Engine;
 pub use error::Error;
 pub use fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
+pub use fault::fatal::FatalFault;
 pub use fault::lines::SourceLine;
 pub use host::error::{HostError, PanicPayload, TerminationDetails};
 pub use host::func::{HostReturn, IntoHostFunc, WasmParams, WasmResults, WasmTy};
@@ -47,8 +48,10 @@ pub use host::tag::{Exception, Tag, UncaughtException};
 pub use host::vmctx::{HeapRef, HeapRefMut, Vmctx};
 pub use instance::builder::InstanceBuilder;
 pub use instance::call::TypedFunc;
+pub use instance::globals::{Globals, GlobalsMut};
 pub use instance::growth::{Growing, Growth, Limiter};
 pub use instance::handle::InstanceHandle;
+pub use instance::heap_words::{HeapU32Ref, HeapU32RefMut};
 pub use instance::{Instance, Member};
 pub use module::{ExportType, ImportType, Module};
 pub use program::Program;
@@ -62,3 +65,4 @@ pub use selvedge_artifact::types::{
     ExternType, FuncType, GlobalType, HeapType, MemoryType, RefType, TableType, ValType,
 };
 pub use value::{ExnRef, ExternRef, Func, RunResult, UntypedRetVal, Val};
+pub use vm::signal_handler::{SignalBehavior, SignalFacts, SignalHandler};

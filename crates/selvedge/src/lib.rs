@@ -60,9 +60,9 @@ pub use selvedge_runtime::{
 
 // Linking: host functions and other modules' exports under names.
 pub use selvedge_runtime::{
-    Flow, GuestAccessError, GuestPtr, GuestSlice, GuestValue, HeapRef, HeapRefMut, HostError,
-    HostReturn, IntoHostFunc, Linker, PanicPayload, Program, TerminationDetails, Vmctx, WasmParams,
-    WasmResults, WasmTy, Yield,
+    Flow, Globals, GlobalsMut, GuestAccessError, GuestPtr, GuestSlice, GuestValue, HeapRef,
+    HeapRefMut, HeapU32Ref, HeapU32RefMut, HostError, HostReturn, IntoHostFunc, Linker,
+    PanicPayload, Program, TerminationDetails, Vmctx, WasmParams, WasmResults, WasmTy, Yield,
 };
 
 /// Declares a struct that lies in guest memory.
@@ -87,8 +87,8 @@ pub use error::Error;
 pub use selvedge_artifact::Error as ArtifactError;
 pub use selvedge_compile::Error as CompileError;
 pub use selvedge_runtime::{
-    Error as RuntimeError, Exception, FaultDetails, Frame, SourceLine, Tag, TrapCode, TrapInfo,
-    UncaughtException, WasmBacktrace,
+    Error as RuntimeError, Exception, FatalFault, FaultDetails, Frame, SignalBehavior, SignalFacts,
+    SignalHandler, SourceLine, Tag, TrapCode, TrapInfo, UncaughtException, WasmBacktrace,
 };
 
 // Catching and raising traps, and how long guest stacks are.

@@ -54,6 +54,13 @@ pub(crate) struct Facts {
     pub(crate) place: Place,
 }
 
+impl Facts {
+    /// Whether an instruction of the running guest has raised the signal.
+    pub(crate) fn is_of_guest(&self) -> bool {
+        self.raised && self.running && self.on_guest_stack && self.in_code
+    }
+}
+
 /// The decision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Decision {

@@ -3,4 +3,5 @@
 pub(crate) mod classify;
 pub(crate) mod core_dump;
 pub(crate) mod details;
+pub(crate) mod fatal;
 pub(crate) mod lines;

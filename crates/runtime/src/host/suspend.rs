@@ -332,7 +332,7 @@ impl Store {
     /// Whether the guest can be suspended by a host function that is running.
     pub(crate) fn check_suspendable(&self) -> Result<(), HostError> {
         match self.depth.get() {
-            1 => {}
+            1 if !self.under_host.get() => {}
             0 => return Err(refused("no guest called the host function")),
             _ => {
                 return Err(refused(

@@ -15,7 +15,7 @@ use crate::instance::MEMORY_0;
 use crate::instance::growth::Asker;
 use crate::instance::record::Record;
 use crate::instance::store::Store;
-use crate::value::{ExnRef, References, Val, check_types};
+use crate::value::{ExnRef, Func, References, Val, check_types};
 use crate::vm::context::ArraySlot;
 use crate::vm::fiber::Yielder;
 use crate::vm::memory::{Borrow, BorrowMut};
@@ -163,8 +163,33 @@ impl<'a> Vmctx<'a> {
     /// # Errors
     ///
     /// As [`Vmctx::call_export`]; [`Error::ForeignReference`] if it is of another instance.
-    pub fn call_func(&self, func: crate::Func, args: &[Val]) -> Result<Vec<Val>, Error> {
+    pub fn call_func(&self, func: Func, args: &[Val]) -> Result<Vec<Val>, Error> {
         self.caller.store().call_func(func, args)
+    }
+
+    /// The function at an index of a table of the calling module, by the table's number. It is called with
+    /// [`Vmctx::call_func`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if there is no such table, element or function.
+    pub fn get_func_from_idx(&self, table_idx: u32, func_idx: u32) -> Result<Func, Error> {
+        self.caller.table_func(table_idx, func_idx)
+    }
+
+    /// Ends the guest and hands a value to whoever ran it: what a host function returns for that. Its
+    /// destructors run as at any return.
+    ///
+    /// # Errors
+    ///
+    /// Always: [`HostError::Terminate`] with [`TerminationDetails::Provided`].
+    pub fn terminate<R, T: Any + Send + Sync>(&self, value: T) -> Result<R, HostError> {
+        Err(HostError::terminate(value))
+    }
+
+    /// The module that calls.
+    pub(crate) fn caller(&self) -> &Record {
+        self.caller
     }
 
     pub(crate) fn store(&self) -> &Store {

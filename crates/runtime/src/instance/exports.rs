@@ -50,12 +50,7 @@ impl Instance {
             return Err(kind(record, name, "global", item));
         };
         let ty = record.module().info().globals[global.index()];
-        if !ty.mutable {
-            return Err(Error::InvalidArgument("the global is constant"));
-        }
-        self.store.check_value(value, ty.ty)?;
-        record.set_global_raw(global, self.store.val_to_slot(value)?);
-        Ok(())
+        record.set_global(global, ty, value)
     }
 
     /// An exported tag. It is this instance's own, unless the module imports it.

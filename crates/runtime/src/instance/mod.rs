@@ -5,8 +5,10 @@ pub(crate) mod builtins;
 pub(crate) mod call;
 pub(crate) mod exceptions;
 pub(crate) mod exports;
+pub(crate) mod globals;
 pub(crate) mod growth;
 pub(crate) mod handle;
+pub(crate) mod heap_words;
 pub(crate) mod init;
 pub(crate) mod link;
 pub(crate) mod memory;
@@ -323,7 +325,7 @@ impl Instance {
         main.grow_memory_checked(MEMORY_0, additional_pages, Asker::Embedder)
     }
 
-    fn memory0(&self) -> Result<&GuestMemory, Error> {
+    pub(crate) fn memory0(&self) -> Result<&GuestMemory, Error> {
         self.main()?.sliceable_memory(MEMORY_0)
     }
 

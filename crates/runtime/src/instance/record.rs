@@ -112,7 +112,7 @@ impl Record {
                 let inline = offsets.inline_table(index);
                 OwnTable::new(info.tables[i], &context, vmctx, definition, inline)
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         let mut tags = imports.tags.clone();
         for ty in &info.tags[tags.len().min(info.tags.len())..] {
             tags.push(Tag::new(info.types[ty.index()].clone())?);
@@ -203,7 +203,7 @@ impl Record {
             memory.reset(&self.context, &self.slot)?;
         }
         for table in &self.tables {
-            table.reset(&self.context, self.vmctx);
+            table.reset(&self.context, self.vmctx)?;
         }
         self.write_table_images();
         self.dropped_data.borrow_mut().fill(false);

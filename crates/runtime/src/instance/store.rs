@@ -16,6 +16,7 @@ use selvedge_artifact::vmfields::KIND_GUEST;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
+use crate::fault::fatal::Handlers;
 use crate::host::suspend::YieldedVal;
 use crate::instance::exceptions::Exceptions;
 use crate::instance::growth::Limiter;
@@ -56,6 +57,8 @@ pub(crate) struct Store {
     pub(crate) waiting: RefCell<Vec<Exit>>,
     /// Whether a guest of this store runs on some thread's stack.
     pub(crate) depth: Cell<u32>,
+    /// Whether the host calls a host function itself, with no guest of this store around it.
+    pub(crate) under_host: Cell<bool>,
     /// Exceptions that are referred to, and the one that was caught last.
     pub(crate) exceptions: Exceptions,
     /// Where the instance is in its life.
@@ -69,6 +72,8 @@ pub(crate) struct Store {
     pub(crate) yielded: Cell<Option<YieldedVal>>,
     /// Whether panics of host functions end the guest with a value instead of going on.
     pub(crate) catch_panics: Cell<bool>,
+    /// Who is told of signals and fatal faults. Changed only while no guest runs.
+    pub(crate) handlers: Handlers,
     /// Who has a say when memories and tables grow.
     pub(crate) limiter: RefCell<Option<Box<dyn Limiter>>>,
     /// Whether a growth that fails ends the guest.
@@ -116,6 +121,7 @@ impl Store {
             running: Cell::new(std::ptr::null()),
             waiting: RefCell::default(),
             depth: Cell::new(0),
+            under_host: Cell::new(false),
             exceptions: Exceptions::default(),
             state: Cell::new(State::Ready),
             members_started: Cell::new(true),
@@ -123,6 +129,7 @@ impl Store {
             suspension: Suspension::default(),
             yielded: Cell::new(None),
             catch_panics: Cell::new(false),
+            handlers: Handlers::default(),
             limiter: RefCell::new(None),
             ends_on_growth_failure: Cell::new(false),
             starts_itself: Cell::new(false),

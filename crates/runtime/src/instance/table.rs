@@ -33,13 +33,17 @@ enum Entries {
 impl OwnTable {
     /// Makes a table of null entries and publishes it. `inline` is the offset of its entries in the
     /// context, if it stands there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if there is no memory for it.
     pub(crate) fn new(
         ty: TableType,
         context: &Context,
         vmctx: usize,
         definition: i32,
         inline: Option<i32>,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let entries = match inline {
             Some(offset) => {
                 let capacity = ty.max.unwrap_or(ty.min) as usize;
@@ -49,7 +53,12 @@ impl OwnTable {
                     len: ty.min,
                 }
             }
-            None => Entries::Heap(vec![0; ty.min as usize]),
+            None => {
+                let mut entries = Vec::new();
+                reserve(&mut entries, ty.min)?;
+                entries.resize(ty.min as usize, 0);
+                Entries::Heap(entries)
+            }
         };
         let table = Self {
             ty,
@@ -57,11 +66,15 @@ impl OwnTable {
             entries: RefCell::new(entries),
         };
         table.publish(context, vmctx);
-        table
+        Ok(table)
     }
 
     /// Makes the table what it was in the beginning: null entries, as many as at first.
-    pub(crate) fn reset(&self, context: &Context, vmctx: usize) {
+    ///
+    /// # Errors
+    ///
+    /// As [`OwnTable::new`]. The table is empty then.
+    pub(crate) fn reset(&self, context: &Context, vmctx: usize) -> Result<(), Error> {
         match &mut *self.entries.borrow_mut() {
             Entries::Inline { offset, len } => {
                 let capacity = self.ty.max.unwrap_or(self.ty.min) as usize;
@@ -69,11 +82,14 @@ impl OwnTable {
                 *len = self.ty.min;
             }
             Entries::Heap(entries) => {
+                // Never shorter than at first, so there is room; if not, that is an error and not an abort.
                 entries.clear();
+                reserve(entries, self.ty.min)?;
                 entries.resize(self.ty.min as usize, 0);
             }
         }
         self.publish(context, vmctx);
+        Ok(())
     }
 
     /// Writes the table's definition where generated code reads it.
@@ -203,11 +219,7 @@ impl OwnTable {
             Entries::Inline { len, .. } => *len = old + delta,
             Entries::Heap(entries) => {
                 // The length is within the limit, but the memory may still not be there.
-                let reserved = entries.try_reserve(delta as usize);
-                reserved.map_err(|_| {
-                    let source = std::io::ErrorKind::OutOfMemory.into();
-                    Error::system("make a table of the instance longer")(source)
-                })?;
+                reserve(entries, delta)?;
                 entries.resize((old + delta) as usize, value);
             }
         }
@@ -216,6 +228,14 @@ impl OwnTable {
             .expect("the table is long enough now");
         Ok(())
     }
+}
+
+/// Makes room for more entries.
+fn reserve(entries: &mut Vec<u64>, count: u64) -> Result<(), Error> {
+    entries.try_reserve_exact(count as usize).map_err(|_| {
+        let source = std::io::ErrorKind::OutOfMemory.into();
+        Error::system("make room in a table of the instance")(source)
+    })
 }
 
 /// Offset of an entry that was checked to lie in a table of the context.

@@ -19,6 +19,7 @@ use crate::host::error::HostError;
 use crate::host::vmctx::Vmctx;
 use crate::instance::Instance;
 use crate::instance::store::Store;
+use crate::vm::activation::Ending;
 
 /// The most that can be given at once; at a unit a nanosecond it lasts 292 years.
 const MOST: i64 = i64::MAX;
@@ -48,8 +49,8 @@ impl Store {
     }
 
     /// Units that the pinned register left out where the guest trapped.
-    pub(crate) fn uncounted_fuel(&self, code: TrapCode, pc: usize) -> i64 {
-        if code == TrapCode::OutOfFuel {
+    pub(crate) fn uncounted_fuel(&self, ending: Ending, pc: usize) -> i64 {
+        if matches!(ending, Ending::Trap(TrapCode::OutOfFuel)) {
             // The count is looked at right behind an addition.
             return 0;
         }

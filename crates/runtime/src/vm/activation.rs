@@ -42,11 +42,22 @@ impl From<UnwindReason> for Outcome {
     }
 }
 
-/// A trap that the signal handler found.
+/// Why the signal handler has the guest left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending {
+    /// It trapped.
+    Trap(TrapCode),
+    /// The embedder's handler wants it ended.
+    Terminate,
+    /// A signal that is no trap, with its number.
+    Fatal(core::ffi::c_int),
+}
+
+/// A signal for which the guest is left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrapRecord {
     /// Why.
-    pub(crate) code: TrapCode,
+    pub(crate) ending: Ending,
     /// The faulting instruction.
     pub(crate) pc: usize,
     /// Its frame pointer.

@@ -7,13 +7,13 @@ use selvedge_artifact::vmfields::KIND_GUEST;
 
 use super::activation::Outcome;
 use super::context::{ArraySlot, VMFuncRef};
-use super::enter::Entry;
+use super::enter::{Entry, Stopped};
 use super::host_entry;
 use crate::error::Error;
-use crate::host::error::HostError;
+use crate::host::error::{HostError, PanicPayload, TerminationDetails};
 use crate::instance::record::Record;
+use crate::instance::state::State;
 use crate::instance::store::Store;
-use crate::traphandlers::resume_panic;
 
 /// A function of a store, ready to be called.
 #[derive(Clone, Copy, Debug)]
@@ -113,12 +113,23 @@ impl Callee {
                 let mut slots = vec![ArraySlot::default(); count];
                 store_args(&mut slots);
                 let caller = &store.members[*position];
+                let outermost = store.depth.get() == 0 && !store.under_host.replace(true);
                 // SAFETY: the function is of the host and imported by a member (I-11); slots as above.
                 unsafe { host_entry::call_from_host(func_ref, caller, &mut slots) };
-                match store.take_outcome() {
+                let outcome = store.take_outcome();
+                let result = match outcome {
                     None => Ok(load_results(&slots)),
-                    Some(outcome) => Err(failed(store, outcome)),
+                    Some(outcome) => Err(failed(store, outcome, outermost)),
+                };
+                if outermost {
+                    store.under_host.set(false);
+                    // Whatever became of guests that it called.
+                    let state = result
+                        .as_ref()
+                        .map_or_else(Stopped::state, |_| State::Ready);
+                    store.state.set(state);
                 }
+                result.map_err(Stopped::into_error)
             }
         }
     }
@@ -133,11 +144,15 @@ impl Callee {
     }
 }
 
-/// The error of a host function that the host itself called.
+/// What becomes of a host function that the host itself called and that has not returned.
 #[cold]
-fn failed(store: &Store, outcome: Outcome) -> Error {
-    match outcome {
-        Outcome::Panic(payload) => resume_panic(payload),
+fn failed(store: &Store, outcome: Outcome, outermost: bool) -> Stopped {
+    Stopped::Error(match outcome {
+        Outcome::Panic(payload) if outermost && store.catch_panics.get() => {
+            let details = TerminationDetails::OtherPanic(PanicPayload::new(payload));
+            Error::RuntimeTerminated(details)
+        }
+        Outcome::Panic(payload) => return Stopped::Panic(payload),
         Outcome::Trap(code, info) => store.fault(code, info, &[]),
         Outcome::Host(HostError::Trap(code)) => store.fault(code, None, &[]),
         Outcome::Host(HostError::Terminate(details)) => Error::RuntimeTerminated(details),
@@ -146,5 +161,5 @@ fn failed(store: &Store, outcome: Outcome) -> Error {
         Outcome::Exception(exn) => store.uncaught(store.exception_of(&exn), &[]),
         // Refused before it gets here: there is no guest to be suspended.
         Outcome::Yield(_) => Error::InstanceYielded,
-    }
+    })
 }

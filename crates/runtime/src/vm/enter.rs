@@ -4,13 +4,14 @@
 use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::types::ValType;
 
-use super::activation::{Activation, Outcome, TrapRecord};
+use super::activation::{Activation, Ending, Outcome, TrapRecord};
 use super::backtrace::{self, Start};
 use super::context::ArraySlot;
 use super::resume::Parked;
 use crate::arch;
 use crate::error::Error;
 use crate::fault::details::TrapInfo;
+use crate::fault::fatal::{Fatal, FatalFault};
 use crate::host::error::{HostError, PanicPayload, TerminationDetails};
 use crate::instance::state::State;
 use crate::instance::store::Store;
@@ -78,6 +79,9 @@ impl Entry {
             // SAFETY: passed on from the caller.
             return unsafe { self.call_nested(store, count, store_args, load_results) };
         }
+        if store.under_host.get() {
+            check_unborrowed(store)?;
+        }
         store.state.set(State::Ready);
         let result = on_wasm_stack(
             store.region_limits.stack_len,
@@ -114,15 +118,7 @@ impl Entry {
         store_args: impl FnOnce(&mut [ArraySlot]),
         load_results: impl FnOnce(&[ArraySlot]) -> R,
     ) -> Result<R, Error> {
-        // Only a host function can hold a slice of memory here: the outermost call has the instance to
-        // itself.
-        if store
-            .members
-            .iter()
-            .any(|member| member.memory_is_borrowed())
-        {
-            return Err(Error::MemoryBorrowed);
-        }
+        check_unborrowed(store)?;
         // SAFETY: an outer entry of this store, whose frame is below ours on the host's stack, published the
         // bounds of the stack that it holds until it returns.
         let bounds = unsafe { &*store.running.get() };
@@ -136,6 +132,11 @@ impl Entry {
         store.waiting.borrow_mut().pop();
         store.limits.restore(outer);
         store.running.set(bounds);
+        if let Err(Stopped::Fatal(_)) = &result {
+            // Whatever the host function makes of a panic of the handler, the outer guest does not go on.
+            let details = TerminationDetails::Signal;
+            store.raise(Outcome::Host(HostError::Terminate(details)));
+        }
         result.map_err(Stopped::into_error)
     }
 
@@ -196,6 +197,17 @@ impl Entry {
     }
 }
 
+/// Checks that no slice of a memory is out when a host function calls a guest (I-8). Without a host function
+/// around it, a call has the instance to itself.
+#[cold]
+fn check_unborrowed(store: &Store) -> Result<(), Error> {
+    let mut members = store.members.iter();
+    if members.any(|member| member.memory_is_borrowed()) {
+        return Err(Error::MemoryBorrowed);
+    }
+    Ok(())
+}
+
 /// Where slots begin that end at an address.
 fn slots_below(end: usize, count: usize) -> usize {
     end.saturating_sub(count.saturating_mul(size_of::<ArraySlot>()))
@@ -240,6 +252,8 @@ fn stack_short(store: &Store) -> Error {
 pub(crate) enum Stopped {
     Error(Error),
     Panic(Box<dyn std::any::Any + Send>),
+    /// By a fault that is no trap.
+    Fatal(Box<Fatal>),
     /// It is suspended, and can go on.
     Yielded,
 }
@@ -258,10 +272,12 @@ impl Stopped {
     }
 
     /// The state that the instance is left in.
-    fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         match self {
             Self::Yielded => State::Yielded,
-            Self::Panic(_) | Self::Error(Error::RuntimeTerminated(_)) => State::Terminated,
+            Self::Panic(_) | Self::Fatal(_) | Self::Error(Error::RuntimeTerminated(_)) => {
+                State::Terminated
+            }
             Self::Error(_) => State::Faulted,
         }
     }
@@ -274,6 +290,7 @@ impl Stopped {
             Self::Error(error) => error,
             Self::Yielded => Error::InstanceYielded,
             Self::Panic(payload) => resume_panic(payload),
+            Self::Fatal(fatal) => fatal.tell(),
         }
     }
 }
@@ -300,12 +317,28 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
             entry_sp: exit.entry_sp,
         };
         if store.counts_fuel() {
-            let uncounted = store.uncounted_fuel(trap.code, trap.pc);
+            let uncounted = store.uncounted_fuel(trap.ending, trap.pc);
             store.limits.set_fuel(trap.pinned.cast_signed() + uncounted);
         }
-        let pcs = frames(store, activation, start);
-        let info = trap_info(store, activation, &trap);
-        return Stopped::Error(store.fault(trap.code, info, &pcs));
+        return match trap.ending {
+            Ending::Trap(code) => {
+                let pcs = frames(store, activation, start);
+                let info = trap_info(store, activation, code, &trap);
+                Stopped::Error(store.fault(code, info, &pcs))
+            }
+            Ending::Terminate => {
+                Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Signal))
+            }
+            Ending::Fatal(signum) => {
+                let fault = FatalFault {
+                    signum,
+                    pc: trap.pc,
+                    address: trap.addr,
+                    backtrace: store.backtrace(&frames(store, activation, start)),
+                };
+                Stopped::Fatal(Box::new(store.handlers.fatal(fault)))
+            }
+        };
     }
     // The frame that `exit.fp` names is the trampoline's: it holds the guest's frame pointer, and the
     // return address above it is `exit.pc`.
@@ -349,8 +382,13 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
 }
 
 /// What is known of a trap that the signal handler found.
-fn trap_info(store: &Store, activation: &Activation, trap: &TrapRecord) -> Option<Box<TrapInfo>> {
-    match trap.code {
+fn trap_info(
+    store: &Store,
+    activation: &Activation,
+    code: TrapCode,
+    trap: &TrapRecord,
+) -> Option<Box<TrapInfo>> {
+    match code {
         TrapCode::StackOverflow => Some(Box::new(TrapInfo::Stack {
             len: activation.bounds().usable.len() as u64,
         })),

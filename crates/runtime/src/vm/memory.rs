@@ -87,6 +87,11 @@ impl Borrow<'_> {
         // borrow lives, and the length from changing (I-8).
         unsafe { core::slice::from_raw_parts(memory.base, memory.len.get()) }
     }
+
+    /// The bytes as numbers, as many as are whole.
+    pub(crate) fn words(&self) -> &[u32] {
+        words(self.bytes())
+    }
 }
 
 impl Drop for Borrow<'_> {
@@ -116,6 +121,27 @@ impl BorrowMut<'_> {
         // keeps guests out while it lives (I-8).
         unsafe { core::slice::from_raw_parts_mut(memory.base, memory.len.get()) }
     }
+
+    /// The bytes as numbers, as many as are whole.
+    pub(crate) fn words(&self) -> &[u32] {
+        words(self.bytes())
+    }
+
+    /// The bytes as numbers, writable.
+    pub(crate) fn words_mut(&mut self) -> &mut [u32] {
+        // SAFETY: any bytes are a number, and any number is bytes.
+        let (before, words, _) = unsafe { self.bytes_mut().align_to_mut() };
+        debug_assert!(before.is_empty(), "memories begin on a page");
+        words
+    }
+}
+
+/// Bytes of a memory as numbers.
+fn words(bytes: &[u8]) -> &[u32] {
+    // SAFETY: any bytes are a number.
+    let (before, words, _) = unsafe { bytes.align_to() };
+    debug_assert!(before.is_empty(), "memories begin on a page");
+    words
 }
 
 impl Drop for BorrowMut<'_> {

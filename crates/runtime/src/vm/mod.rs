@@ -20,6 +20,7 @@ pub(crate) mod pages;
 pub(crate) mod ptr;
 pub(crate) mod resume;
 pub(crate) mod shared_bytes;
+pub(crate) mod signal_handler;
 pub(crate) mod store_ptr;
 pub(crate) mod unwind;
 pub(crate) mod views;

@@ -5,8 +5,9 @@
 
 use selvedge_artifact::pcmap::TrapTable;
 
-use super::activation::{Activation, TrapRecord};
+use super::activation::{Activation, Ending, TrapRecord};
 use super::custom_handler;
+use super::signal_handler::{SignalBehavior, SignalFacts};
 use crate::arch::{self, regs::Regs};
 use crate::code::registry;
 use crate::error::Error;
@@ -60,28 +61,53 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
         table: code.flatten(),
         place: place(info, activation),
     };
-    match classify(&facts) {
-        Decision::Forward => Action::Forward,
-        Decision::Lend => lend_reserve(info, activation),
-        Decision::Trap(code) => {
-            let record = TrapRecord {
-                code,
-                pc: info.pc,
-                fp: info.fp,
-                pinned: info.pinned as u64,
-                addr: info.fault_addr,
-            };
-            activation.trap.set(Some(record));
-            Action::Redirect(Regs {
-                pc: arch::leave as *const () as usize,
-                // `leave` loads the host's stack pointer first and uses the stack only then.
-                sp: info.sp,
-                arg0: 0,
-                rbx: activation.limits.addr(),
-                rax: 1,
-            })
+    let decision = classify(&facts);
+    let handlers = &activation.store().handlers;
+    if facts.is_of_guest() {
+        let shown = SignalFacts {
+            trapcode: match decision {
+                Decision::Trap(code) => Some(code),
+                Decision::Forward | Decision::Lend => None,
+            },
+            signum: info.signum,
+            code: info.code,
+            pc: info.pc,
+            address: info.fault_addr,
+        };
+        match handlers.signal.ask(&shown) {
+            SignalBehavior::Default => {}
+            SignalBehavior::Continue => return Action::Resume,
+            SignalBehavior::Terminate => return leave(info, activation, Ending::Terminate),
         }
     }
+    match decision {
+        Decision::Forward if facts.is_of_guest() && handlers.has_fatal() => {
+            leave(info, activation, Ending::Fatal(info.signum))
+        }
+        Decision::Forward => Action::Forward,
+        Decision::Lend => lend_reserve(info, activation),
+        Decision::Trap(code) => leave(info, activation, Ending::Trap(code)),
+    }
+}
+
+/// Has the guest left for the host's stack.
+fn leave(info: &SignalInfo, activation: &Activation, ending: Ending) -> Action {
+    let record = TrapRecord {
+        ending,
+        pc: info.pc,
+        fp: info.fp,
+        pinned: info.pinned as u64,
+        addr: info.fault_addr,
+    };
+    activation.trap.set(Some(record));
+    Action::Redirect(Regs {
+        pc: arch::leave as *const () as usize,
+        // `leave` loads the host's stack pointer first and uses the stack only then.
+        sp: info.sp,
+        arg0: 0,
+        rbx: activation.limits.addr(),
+        rax: 1,
+    })
 }
 
 /// Gives a signal handler that runs on the guest's stack some room below its end.
