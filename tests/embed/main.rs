@@ -9,6 +9,7 @@ mod globals_tables;
 mod growth;
 mod guest_ptr;
 mod host_first;
+mod hostcall_attribute;
 mod hostcalls;
 mod instance_limits;
 mod limits;

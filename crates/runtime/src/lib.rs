@@ -41,6 +41,7 @@ pub use fault::lines::SourceLine;
 pub use host::error::{HostError, PanicPayload, TerminationDetails};
 pub use host::func::{HostReturn, IntoHostFunc, WasmParams, WasmResults, WasmTy};
 pub use host::guest_ptr::{GuestAccessError, GuestPtr, GuestSlice, GuestValue};
+pub use host::hostcall::Hostcall;
 pub use host::linker::Linker;
 pub use host::shared_memory::{SharedMemory, WaitResult};
 pub use host::suspend::{Flow, Yield, YieldedVal};

@@ -65,6 +65,10 @@ pub use selvedge_runtime::{
     PanicPayload, Program, TerminationDetails, Vmctx, WasmParams, WasmResults, WasmTy, Yield,
 };
 
+// Host functions that know the names of their imports.
+pub use selvedge_macros::hostcall;
+pub use selvedge_runtime::Hostcall;
+
 /// Declares a struct that lies in guest memory.
 pub use selvedge_runtime::guest_struct;
 

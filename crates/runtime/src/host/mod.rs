@@ -3,6 +3,7 @@
 pub(crate) mod error;
 pub(crate) mod func;
 pub(crate) mod guest_ptr;
+pub(crate) mod hostcall;
 pub(crate) mod linker;
 pub(crate) mod shared_memory;
 pub(crate) mod suspend;
