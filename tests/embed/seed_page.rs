@@ -10,6 +10,8 @@ use selvedge::{
 use selvedge_tests::sandbox::{Sandbox, returned_i32};
 
 type Result<T> = std::result::Result<T, RuntimeError>;
+type Borrowed<'a> = std::result::Result<Ref<'a, u8>, BorrowError>;
+type BorrowedMut<'a> = std::result::Result<RefMut<'a, u8>, BorrowMutError>;
 
 /// A method of this type is there; the compiler says so.
 macro_rules! is {
@@ -56,11 +58,11 @@ fn an_instance_has_every_founding_method() {
         is!(Instance::contains_embed_ctx::<u8>, fn(&Instance) -> bool),
         is!(
             Instance::get_embed_ctx::<u8>,
-            fn(&Instance) -> Option<std::result::Result<Ref<'_, u8>, BorrowError>>
+            fn(&Instance) -> Option<Borrowed<'_>>
         ),
         is!(
             Instance::get_embed_ctx_mut::<u8>,
-            fn(&Instance) -> Option<std::result::Result<RefMut<'_, u8>, BorrowMutError>>
+            fn(&Instance) -> Option<BorrowedMut<'_>>
         ),
         is!(
             Instance::insert_embed_ctx::<u8>,
