@@ -12,6 +12,7 @@
 //! vm/                              structures shared with generated code; entering and leaving it
 //! code/  stack/                    executable text; guest stacks
 //! sys/  arch/                      the operating system; the processor
+//! primitive                        atomics and locks, which model checks replace
 //! ```
 //!
 //! A room uses only what stands below it. Every file outside the rooms is free of `unsafe`.
@@ -24,6 +25,7 @@ mod fault;
 mod host;
 mod instance;
 mod module;
+mod primitive;
 mod program;
 mod region;
 mod stack;

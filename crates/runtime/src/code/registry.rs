@@ -34,11 +34,13 @@
 //! `exec`.
 #![allow(unsafe_code, reason = "room R4, SAFETY.md")]
 
-use std::hint;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::PoisonError;
+
+use crate::primitive::{
+    AtomicPtr, AtomicUsize, Mutex, MutexGuard, Ordering, Witness, const_outside_models, free,
+    spin_loop, static_in_models_too, yield_now,
+};
 
 /// What is known of one range of code.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +63,11 @@ unsafe impl Send for CodeEntry {}
 unsafe impl Sync for CodeEntry {}
 
 /// The sorted entries of one moment.
-type Table = Vec<Record>;
+struct Table {
+    records: Vec<Record>,
+    /// Read with the records, and ended with them.
+    witness: Witness,
+}
 
 #[derive(Clone, Copy)]
 struct Record {
@@ -82,7 +88,9 @@ struct Registry {
     next_id: Mutex<u64>,
 }
 
-static REGISTRY: Registry = Registry::new();
+static_in_models_too! {
+    static REGISTRY: Registry = Registry::new();
+}
 
 /// Makes a range of code known until the returned value is dropped. Ranges do not overlap, as each
 /// is mapped by its owner.
@@ -115,12 +123,14 @@ impl Drop for Registration {
 }
 
 impl Registry {
-    const fn new() -> Self {
-        Self {
-            table: AtomicPtr::new(ptr::null_mut()),
-            lanes: [AtomicUsize::new(0), AtomicUsize::new(0)],
-            current_lane: AtomicUsize::new(0),
-            next_id: Mutex::new(0),
+    const_outside_models! {
+        fn new() -> Self {
+            Self {
+                table: AtomicPtr::new(ptr::null_mut()),
+                lanes: [AtomicUsize::new(0), AtomicUsize::new(0)],
+                current_lane: AtomicUsize::new(0),
+                next_id: Mutex::new(0),
+            }
         }
     }
 
@@ -128,28 +138,28 @@ impl Registry {
         let mut next_id = self.lock();
         let id = *next_id;
         *next_id += 1;
-        let mut table = self.copy_table(&next_id);
-        let position = table.partition_point(|record| record.entry.start < entry.start);
+        let mut records = self.copy_records(&next_id);
+        let position = records.partition_point(|record| record.entry.start < entry.start);
         debug_assert!(
             position
                 .checked_sub(1)
-                .and_then(|before| table.get(before))
+                .and_then(|before| records.get(before))
                 .is_none_or(|r| r.entry.end <= entry.start)
-                && table
+                && records
                     .get(position)
                     .is_none_or(|r| entry.end <= r.entry.start),
             "ranges of code do not overlap"
         );
-        table.insert(position, Record { entry, id });
-        self.publish(table, &next_id);
+        records.insert(position, Record { entry, id });
+        self.publish(records, &next_id);
         Registration { registry: self, id }
     }
 
     fn unregister(&self, id: u64) {
         let writer = self.lock();
-        let mut table = self.copy_table(&writer);
-        table.retain(|record| record.id != id);
-        self.publish(table, &writer);
+        let mut records = self.copy_records(&writer);
+        records.retain(|record| record.id != id);
+        self.publish(records, &writer);
     }
 
     fn lookup<R>(&self, pc: usize, f: impl FnOnce(&CodeEntry) -> R) -> Option<R> {
@@ -158,9 +168,12 @@ impl Registry {
         // left their lane (see the top of this file), and this one is in its lane until the end of
         // the function.
         let table = unsafe { self.table.load(Ordering::SeqCst).as_ref() }?;
-        let after = table.partition_point(|record| record.entry.start <= pc);
-        let record = table.get(after.checked_sub(1)?)?;
-        (pc < record.entry.end).then(|| f(&record.entry))
+        table.witness.read(|| {
+            let records = &table.records;
+            let after = records.partition_point(|record| record.entry.start <= pc);
+            let record = records.get(after.checked_sub(1)?)?;
+            (pc < record.entry.end).then(|| f(&record.entry))
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, u64> {
@@ -170,28 +183,31 @@ impl Registry {
     }
 
     /// The entries of now, with room for one more.
-    fn copy_table(&self, _writer: &MutexGuard<'_, u64>) -> Table {
+    fn copy_records(&self, _writer: &MutexGuard<'_, u64>) -> Vec<Record> {
         // SAFETY: only the writer frees tables, and this is the writer.
         let table = unsafe { self.table.load(Ordering::SeqCst).as_ref() };
-        let table = table.map_or(&[][..], Vec::as_slice);
-        let mut copy = Vec::with_capacity(table.len() + 1);
-        copy.extend_from_slice(table);
+        let records = table.map_or(&[][..], |table| &table.records);
+        let mut copy = Vec::with_capacity(records.len() + 1);
+        copy.extend_from_slice(records);
         copy
     }
 
     /// Replaces the table and returns when no reader has the old one any more.
-    fn publish(&self, table: Table, _writer: &MutexGuard<'_, u64>) {
-        let new = if table.is_empty() {
+    fn publish(&self, records: Vec<Record>, _writer: &MutexGuard<'_, u64>) {
+        let new = if records.is_empty() {
             ptr::null_mut()
         } else {
-            Box::into_raw(Box::new(table))
+            let witness = Witness::default();
+            Box::into_raw(Box::new(Table { records, witness }))
         };
         let old = self.table.swap(new, Ordering::SeqCst);
         self.wait_for_readers();
         if !old.is_null() {
             // SAFETY: a table that is not null comes from `Box::into_raw` above, is replaced once,
             // and has no reader any more.
-            drop(unsafe { Box::from_raw(old) });
+            let old = unsafe { Box::from_raw(old) };
+            old.witness.end();
+            free(old);
         }
     }
 
@@ -207,9 +223,9 @@ impl Registry {
         while self.lanes[lane].load(Ordering::SeqCst) != 0 {
             // A reader is through in well under a microsecond, unless its thread is not running.
             if turns < 100 {
-                hint::spin_loop();
+                spin_loop();
             } else {
-                thread::yield_now();
+                yield_now();
             }
             turns = turns.saturating_add(1);
         }
@@ -240,4 +256,8 @@ impl Drop for Reader<'_> {
 }
 
 #[cfg(test)]
+#[cfg(loom)]
+mod models;
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

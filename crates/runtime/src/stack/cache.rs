@@ -17,27 +17,30 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::thread::LocalKey;
 
 use super::{GUARD_LEN, Stack, size};
+use crate::primitive::{Mutex, const_outside_models, static_in_models_too};
 use crate::sys::page::PageLen;
 
 /// Stacks that the pool holds at most.
 const POOL_CAPACITY: usize = 64;
 
-/// Stacks of all threads, the longest unused first.
-static STACK_POOL: Pool = Pool::new(POOL_CAPACITY);
+static_in_models_too! {
+    /// Stacks of all threads, the longest unused first.
+    static STACK_POOL: Pool = Pool::new(POOL_CAPACITY);
+}
 
 /// Releases on a thread after which what lies deep in its stack is given back. One `madvise` of a
 /// range that is not there takes about as long as a hundred releases.
 const TRIM_PERIOD: u32 = 1024;
 
 thread_local! {
-    static TLS_STACK: StackCache = const { StackCache::new(&STACK_POOL) };
+    static TLS_STACK: StackCache = const { StackCache::new(|| &STACK_POOL) };
     /// Apart from the guests', so that a guest and the host function that it calls don't drive each
     /// other's stack out.
-    static TLS_FIBER: StackCache = const { StackCache::new(&STACK_POOL) };
+    static TLS_FIBER: StackCache = const { StackCache::new(|| &STACK_POOL) };
 }
 
 /// A stack for a host function that may suspend its guest, whatever this thread asks for its guests.
@@ -126,11 +129,12 @@ struct StackCache {
     held: Cell<Option<Box<Stack>>>,
     /// Releases so far, wrapping.
     releases: Cell<u32>,
-    pool: &'static Pool,
+    /// Gives the pool: in model checks, which begin anew many times, it has no address yet.
+    pool: fn() -> &'static Pool,
 }
 
 impl StackCache {
-    const fn new(pool: &'static Pool) -> Self {
+    const fn new(pool: fn() -> &'static Pool) -> Self {
         Self {
             held: Cell::new(None),
             releases: Cell::new(0),
@@ -171,7 +175,7 @@ impl StackCache {
 impl Drop for StackCache {
     fn drop(&mut self) {
         if let Some(stack) = self.held.take() {
-            self.pool.put(stack);
+            (self.pool)().put(stack);
         }
     }
 }
@@ -183,10 +187,12 @@ struct Pool {
 }
 
 impl Pool {
-    const fn new(capacity: usize) -> Self {
-        Self {
-            stacks: Mutex::new(VecDeque::new()),
-            capacity,
+    const_outside_models! {
+        fn new(capacity: usize) -> Self {
+            Self {
+                stacks: Mutex::new(VecDeque::new()),
+                capacity,
+            }
         }
     }
 
@@ -231,4 +237,8 @@ impl Pool {
 }
 
 #[cfg(test)]
+#[cfg(loom)]
+mod models;
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -5,6 +5,7 @@ use super::*;
 use crate::sys::fork::{self, Outcome};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread;
 
 /// An entry without a module.
 fn entry(start: usize, end: usize) -> CodeEntry {

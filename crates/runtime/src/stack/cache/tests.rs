@@ -12,7 +12,7 @@ macro_rules! own_caches {
     () => {
         static OWN_POOL: Pool = Pool::new(8);
         thread_local! {
-            static OWN_CACHE: StackCache = const { StackCache::new(&OWN_POOL) };
+            static OWN_CACHE: StackCache = const { StackCache::new(|| &OWN_POOL) };
         }
         fn acquire(usable_len: usize) -> io::Result<Box<Stack>> {
             acquire_from(&OWN_CACHE, &OWN_POOL, usable_len)
