@@ -1,6 +1,6 @@
 //! Regions: slots are counted, handed out, taken back, and clean for whoever comes next.
 
-use selvedge::{InstanceHandle, Limits, Program, RuntimeError, Val};
+use selvedge::{InstanceHandle, Limits, Program, Region, RegionOptions, RuntimeError, Val};
 use selvedge_tests::sandbox::{Sandbox, bits, fault, returned, returned_i32};
 
 #[test]
@@ -269,4 +269,42 @@ fn regions_come_and_go() {
         drop(region);
         assert_clean(&mut instance);
     }
+}
+
+#[test]
+fn memories_are_aligned_as_the_region_was_asked_to() {
+    let sandbox = Sandbox::new();
+    let module = r#"(module (memory 2) (data (i32.const 131071) "\07")
+        (func (export "last") (result i32) (i32.load8_u (i32.const 131071))))"#;
+    let program = sandbox.program(module);
+    for log in [0, 1, 12, 13, 16, 21, 30] {
+        let mut options = RegionOptions::default();
+        options.heap_alignment = 1 << log;
+        let limits = Limits::default();
+        let region = Region::with_options(&sandbox.engine, 3, &limits, &options).unwrap();
+        let mut instances: Vec<_> = (0..3)
+            .map(|_| region.new_instance(&program).unwrap())
+            .collect();
+        for instance in &mut instances {
+            let mut heap = instance.heap_mut().unwrap();
+            assert_eq!(heap.as_ptr().addr() % (1 << log), 0);
+            heap[..131_071].fill(1);
+            drop(heap);
+            assert_eq!(returned_i32(instance.run("last", &[])), 7);
+            assert_eq!(instance.grow_memory(1).unwrap(), 2);
+        }
+    }
+    for wrong in [0, 3, 4095, 4097, usize::MAX] {
+        let mut options = RegionOptions::default();
+        options.heap_alignment = wrong;
+        let made = Region::with_options(&sandbox.engine, 1, &Limits::default(), &options);
+        assert!(
+            matches!(made, Err(RuntimeError::InvalidArgument(_))),
+            "{wrong}"
+        );
+    }
+    let mut options = RegionOptions::default();
+    options.heap_alignment = 1 << 63;
+    let made = Region::with_options(&sandbox.engine, 1, &Limits::default(), &options);
+    assert!(matches!(made, Err(RuntimeError::InvalidLimits(_))));
 }

@@ -31,11 +31,18 @@ pub(crate) struct Layout {
     context_len: usize,
     /// Slots.
     slots: u32,
+    /// Bytes behind the last slot, by which all may be moved up so that memories are aligned.
+    slack: usize,
 }
 
 impl Layout {
-    /// Lays out a region.
-    pub(crate) fn new(slots: u32, limits: &Limits, tunables: &Tunables) -> Result<Self, Error> {
+    /// Lays out a region whose memories are to begin at multiples of `alignment`, a power of two and of pages.
+    pub(crate) fn new(
+        slots: u32,
+        limits: &Limits,
+        tunables: &Tunables,
+        alignment: usize,
+    ) -> Result<Self, Error> {
         let too_large =
             || Error::InvalidLimits(format!("{slots} slots need more than the address space"));
         if slots == 0 {
@@ -50,12 +57,15 @@ impl Layout {
             .context_len
             .checked_add(reservation)
             .and_then(|len| len.checked_add(guard))
+            .and_then(|len| len.checked_next_multiple_of(alignment))
             .ok_or_else(too_large)?;
         let layout = Self {
             front_guard_len: guard,
             stride,
             context_len: limits.context_len,
             slots,
+            // Where the reservation begins is a multiple of pages only.
+            slack: alignment.saturating_sub(page_len()),
         };
         layout.checked_total().ok_or_else(too_large)?;
         Ok(layout)
@@ -64,7 +74,19 @@ impl Layout {
     fn checked_total(&self) -> Option<usize> {
         self.stride
             .checked_mul(self.slots as usize)?
-            .checked_add(self.front_guard_len)
+            .checked_add(self.front_guard_len)?
+            .checked_add(self.slack)
+    }
+
+    /// Moves all slots up so that their memories are aligned, now that it is known where the reservation
+    /// begins.
+    pub(crate) fn aligned(mut self, base: usize, alignment: usize) -> Self {
+        let first = base.wrapping_add(self.vmctx(0));
+        let up = first.wrapping_neg() & (alignment - 1);
+        debug_assert!(up <= self.slack, "both are multiples of pages");
+        self.front_guard_len += up;
+        self.slack -= up;
+        self
     }
 
     /// Bytes of the whole reservation.
@@ -106,7 +128,7 @@ mod tests {
     fn slots_are_apart_by_their_guards() {
         let tunables = Tunables::default();
         let limits = Limits::default();
-        let layout = Layout::new(7, &limits, &tunables).unwrap();
+        let layout = Layout::new(7, &limits, &tunables, 4096).unwrap();
         let (reservation, guard) = (4usize << 30, 2usize << 30);
         assert!(layout.context(0) >= guard);
         for slot in 0..7 {
@@ -126,19 +148,38 @@ mod tests {
     }
 
     #[test]
+    fn memories_are_aligned_wherever_the_reservation_begins() {
+        let (tunables, limits) = (Tunables::default(), Limits::default());
+        for alignment in [4096usize, 1 << 16, 1 << 21, 1 << 30] {
+            let layout = Layout::new(3, &limits, &tunables, alignment).unwrap();
+            for base in [0x7000_0000_1000usize, 0x7f00_0000_0000, 0x7123_4567_8000] {
+                let moved = layout.aligned(base, alignment);
+                assert_eq!(moved.total_len(), layout.total_len());
+                assert!(moved.context(0) >= 2 << 30, "the guard stays");
+                for slot in 0..3 {
+                    assert_eq!((base + moved.vmctx(slot)) % alignment, 0);
+                }
+                let end = moved.vmctx(2) + (6usize << 30);
+                assert!(end <= moved.total_len());
+            }
+        }
+        assert!(Layout::new(1, &limits, &tunables, 1 << 63).is_err());
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         let tunables = Tunables::default();
         let limits = Limits::default();
-        assert!(Layout::new(0, &limits, &tunables).is_err());
+        assert!(Layout::new(0, &limits, &tunables, 4096).is_err());
         let huge = Tunables {
             memory_reservation_len: u64::MAX,
             ..tunables
         };
-        assert!(Layout::new(1, &limits, &huge).is_err());
+        assert!(Layout::new(1, &limits, &huge, 4096).is_err());
         let large = Tunables {
             memory_reservation_len: 1 << 50,
             ..tunables
         };
-        assert!(Layout::new(u32::MAX, &limits, &large).is_err());
+        assert!(Layout::new(u32::MAX, &limits, &large, 4096).is_err());
     }
 }

@@ -59,7 +59,7 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// As [`Region::new`].
+    /// As [`Region::new`]; [`Error::InvalidArgument`] for an alignment that is no power of two.
     pub fn with_options(
         engine: &Engine,
         slots: u32,
@@ -67,10 +67,12 @@ impl Region {
         options: &RegionOptions,
     ) -> Result<Self, Error> {
         let limits = limits.checked()?;
-        let layout = Layout::new(slots, &limits, engine.tunables())?;
+        let alignment = options.checked_alignment()?;
+        let layout = Layout::new(slots, &limits, engine.tunables(), alignment)?;
         let space = Reservation::reserve(layout.total_len()).map_err(Error::system(
             "reserve address space for the region; try fewer slots",
         ))?;
+        let layout = layout.aligned(space.addr(), alignment);
         let len = layout.contexts_len();
         let contexts = Reservation::reserve(len)
             .map_err(Error::system("reserve address space for contexts"))?;

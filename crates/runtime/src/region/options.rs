@@ -1,5 +1,8 @@
 //! How a region goes about its slots.
 
+use crate::error::Error;
+use crate::sys::page::page_len;
+
 /// How a region goes about its slots; see [`Region::with_options`](crate::Region::with_options).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -15,6 +18,23 @@ pub struct RegionOptions {
     /// Whether the system is asked which pages a guest wrote to (`PAGEMAP_SCAN`, Linux 6.7 and later), if it can
     /// tell. Otherwise memories of more than 64 KiB are given back to the system as a whole. Default: yes.
     pub find_written_pages: bool,
+    /// Bytes that the address of memory 0 of every instance is a multiple of: a power of two. Memories with
+    /// 64-bit addresses or pages of one byte, and those after the first, lie elsewhere. What is less than a page
+    /// means a page. Default: a page.
+    pub heap_alignment: usize,
+}
+
+impl RegionOptions {
+    /// The alignment, at least that of a page.
+    pub(crate) fn checked_alignment(&self) -> Result<usize, Error> {
+        if !self.heap_alignment.is_power_of_two() {
+            return Err(Error::InvalidArgument(
+                "the alignment of memories must be a power of two",
+            ));
+        }
+        // A page is a multiple of all smaller powers of two.
+        Ok(self.heap_alignment.max(page_len()))
+    }
 }
 
 impl Default for RegionOptions {
@@ -22,6 +42,7 @@ impl Default for RegionOptions {
         Self {
             keep_resident_len: 2 << 20,
             find_written_pages: true,
+            heap_alignment: 1,
         }
     }
 }
