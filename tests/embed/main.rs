@@ -3,11 +3,15 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod borrows;
 mod calls;
 mod contexts;
+mod dialogues;
+mod entry_points;
 mod globals_tables;
 mod growth;
 mod guest_ptr;
+mod heaps;
 mod host_first;
 mod hostcall_attribute;
 mod hostcalls;
@@ -15,11 +19,14 @@ mod instance_limits;
 mod limits;
 mod linking;
 mod memory;
+mod metadata;
 mod plugins;
+mod recovery;
 mod region;
 mod seed_page;
 mod sequences;
 mod signatures;
+mod stack_depths;
 mod start;
 mod states;
 mod suspend;

@@ -78,9 +78,13 @@ impl<'a> Vmctx<'a> {
         if self.caller.shared_memory(MEMORY_0).is_none() {
             self.caller.sliceable_memory(MEMORY_0)?;
         }
-        Ok(self
+        let grown = self
             .caller
-            .grow_memory_checked(MEMORY_0, additional_pages, Asker::Guest)?)
+            .grow_memory_checked(MEMORY_0, additional_pages, Asker::Guest);
+        grown.map_err(|error| match error {
+            Error::MemoryBorrowed => borrowed("heap"),
+            other => other.into(),
+        })
     }
 
     /// Whether the instance has an embedder context of this type.
