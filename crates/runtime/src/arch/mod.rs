@@ -5,6 +5,8 @@
 //! and `regs` (registers of an interrupted thread). Nothing else in the crate knows registers.
 #![allow(unsafe_code, reason = "room R1, SAFETY.md")]
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod float_mode;
 pub(crate) mod regs;
 mod zero;
 

@@ -172,7 +172,7 @@ impl Entry {
         let left = activation.publish(|| {
             // SAFETY: the limits are the store's, which the context at `vmctx` names; trampoline and body
             // belong together by the contract of `new`, the slots and the stack by that of this function.
-            unsafe {
+            let enter = || unsafe {
                 arch::enter(
                     store.limits.as_ptr(),
                     self.vmctx,
@@ -181,7 +181,8 @@ impl Entry {
                     slots,
                     guest_sp,
                 )
-            }
+            };
+            arch::float_mode::plain(enter)
         });
         let result = if left == 0 {
             // SAFETY: as above; the guest has returned.

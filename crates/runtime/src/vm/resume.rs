@@ -251,7 +251,7 @@ pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
         // SAFETY: the guest was left by the request of the host function that has just gone on; its stack
         // was kept as it was, entries since have put back what they changed. A failure of the host function
         // is a request, and then no result is looked at.
-        unsafe { arch::resume(store.limits.control(), result) }
+        arch::float_mode::plain(|| unsafe { arch::resume(store.limits.control(), result) })
     });
     let result = if left == 0 {
         Ok(parked.results(store))
