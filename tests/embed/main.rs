@@ -23,6 +23,7 @@ mod metadata;
 mod plugins;
 mod recovery;
 mod region;
+mod scenarios;
 mod seed_page;
 mod sequences;
 mod signatures;
