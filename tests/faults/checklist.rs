@@ -1,7 +1,6 @@
 //! The numbered checks of the table in `traps.md` that have no better place.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -262,25 +261,6 @@ fn x_05_whatever_a_host_function_ends_with_at_every_depth() {
             }
         }
     }
-}
-
-#[test]
-#[ignore = "builds everything once more, with panic=abort"]
-fn x_06_traps_errors_and_terminations_work_without_unwinding() {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args([
-            "run",
-            "-p",
-            "selvedge-tests",
-            "--example",
-            "without_unwinding",
-        ])
-        .args(["--config", "profile.dev.panic=\"abort\"", "--target-dir"])
-        .arg(concat!(env!("CARGO_TARGET_TMPDIR"), "/../abort"))
-        .status()
-        .unwrap();
-    assert!(status.success());
 }
 
 #[test]

@@ -22,3 +22,4 @@ mod soak;
 mod stacks;
 mod sweep;
 mod table;
+mod without_unwinding;
