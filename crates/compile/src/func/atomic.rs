@@ -144,7 +144,9 @@ impl Translation<'_, '_> {
         let value = self.pop();
         let value = self.wrapped(value, access);
         let (addr, flags) = self.aligned_place(arg, access, offset)?;
-        self.b.ins().atomic_store(flags, value, addr);
+        // An exchange orders as much as a store and a fence behind it, which is what x86-64 would take.
+        let exchange = AtomicRmwOp::Xchg;
+        self.b.ins().atomic_rmw(access, flags, exchange, addr, value);
         Ok(())
     }
 

@@ -245,6 +245,9 @@ impl<'m> Translation<'_, 'm> {
 
     /// Takes the branch without the reference if that is null, and goes on with it if not.
     fn branch_on_null(&mut self, depth: u32) {
+        if self.never_null {
+            return;
+        }
         let reference = self.pop();
         let is_null = self.b.ins().icmp_imm_u(IntCC::Equal, reference, 0);
         self.push(is_null);
@@ -254,6 +257,9 @@ impl<'m> Translation<'_, 'm> {
 
     /// Takes the branch with the reference if that is not null, and goes on without it if it is.
     fn branch_on_non_null(&mut self, depth: u32) {
+        if self.never_null {
+            return self.branch(depth);
+        }
         let reference = self.pop();
         self.push(reference);
         let not_null = self.b.ins().icmp_imm_u(IntCC::NotEqual, reference, 0);

@@ -117,6 +117,7 @@ impl FuncTranslator {
             tries: Vec::new(),
             thrown: None,
             reachable: true,
+            never_null: false,
             dead_depth: 0,
             callees: Callees::default(),
             meter: Meter::new(env.fuel, &mut self.fuel_residuals),
@@ -152,6 +153,8 @@ struct Translation<'f, 'm> {
     thrown: Option<ir::StackSlot>,
     /// Whether the next operator can be reached.
     reachable: bool,
+    /// Whether the operand on top is, by its type, a reference that is not null.
+    never_null: bool,
     /// Blocks opened in unreachable code since `reachable` became false.
     dead_depth: usize,
     callees: Callees,
@@ -184,6 +187,7 @@ impl Translation<'_, '_> {
         let mut operators = OperatorsReader::new(reader);
         while !operators.eof() {
             let (op, offset) = operators.read_with_offset()?;
+            self.never_null = refers(validator);
             validator.op(offset, &op)?;
             self.b.set_srcloc(source_loc(offset));
             self.operator(&op, offset)?;
@@ -251,6 +255,14 @@ impl Translation<'_, '_> {
                 limit: limit as u64,
             }),
         }
+    }
+}
+
+/// Whether the operand on top is a reference that its type says is not null.
+fn refers(validator: &FuncValidator<ValidatorResources>) -> bool {
+    match validator.get_operand_type(0) {
+        Some(Some(wasmparser::ValType::Ref(ty))) => !ty.is_nullable(),
+        _ => false,
     }
 }
 

@@ -3,7 +3,7 @@
 //! A reference is an `i64`: a pointer to a `VMFuncRef` or a handle, zero being null.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 use selvedge_artifact::builtins::Builtin;
 use selvedge_artifact::traps::TrapCode;
 use wasmparser::Operator;
@@ -20,7 +20,10 @@ impl Translation<'_, '_> {
             }
             Operator::RefIsNull => {
                 let value = self.pop();
-                let is_null = self.b.ins().icmp_imm_u(IntCC::Equal, value, 0);
+                let is_null = match self.never_null {
+                    true => self.b.ins().iconst(types::I8, 0),
+                    false => self.b.ins().icmp_imm_u(IntCC::Equal, value, 0),
+                };
                 self.push(is_null);
             }
             Operator::RefFunc { function_index } => {
@@ -39,9 +42,13 @@ impl Translation<'_, '_> {
         true
     }
 
-    /// Traps if a reference is null. A load through it would tell as well, but faults near address zero are
-    /// the host's: the check is a comparison that the processor fuses with its branch.
+    /// Traps if the reference that was on top is null, unless its type says that it is not. A load through it
+    /// would tell as well, but faults near address zero are the host's: the check is a comparison that the
+    /// processor fuses with its branch.
     pub(super) fn trap_if_null(&mut self, reference: Value, code: TrapCode) {
+        if self.never_null {
+            return;
+        }
         self.b.ins().trapz(reference, trap_code(code));
     }
 }
