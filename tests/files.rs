@@ -99,6 +99,7 @@ struct Orders {
     cpus: Vec<Cpu>,
     opt_level: OptLevel,
     deterministic: bool,
+    explicit_bounds: bool,
     funcs: Vec<String>,
     invoke: Vec<String>,
 }
@@ -112,6 +113,7 @@ impl Orders {
             cpus: vec![Cpu::Baseline],
             opt_level: OptLevel::Speed,
             deterministic: false,
+            explicit_bounds: false,
             funcs: Vec::new(),
             invoke: Vec::new(),
         };
@@ -139,6 +141,13 @@ impl Orders {
                     orders.deterministic = match value {
                         "fast" => false,
                         "deterministic" => true,
+                        _ => return Err(wrong()),
+                    };
+                }
+                "bounds" => {
+                    orders.explicit_bounds = match value {
+                        "guarded" => false,
+                        "explicit" => true,
                         _ => return Err(wrong()),
                     };
                 }
@@ -170,6 +179,7 @@ impl Orders {
                 .with_cpu(cpu)
                 .with_opt_level(self.opt_level)
                 .with_relaxed_simd_deterministic(self.deterministic)
+                .with_explicit_bounds(self.explicit_bounds)
                 .with_parallel_compilation(false);
             let engine = Engine::new(&settings).map_err(|e| e.to_string())?;
             let output = match self.kind {

@@ -39,12 +39,23 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::WideArithmetic,
 ];
 
-/// How hard the compiler tries, and whether code counts fuel.
-const MODES: [(OptLevel, bool); 3] = [
-    (OptLevel::None, false),
-    (OptLevel::Speed, false),
-    (OptLevel::Speed, true),
+/// How hard the compiler tries, and what code does besides.
+const MODES: [(OptLevel, Extra); 4] = [
+    (OptLevel::None, Extra::Nothing),
+    (OptLevel::Speed, Extra::Nothing),
+    (OptLevel::Speed, Extra::Fuel),
+    (OptLevel::Speed, Extra::Bounds),
 ];
+
+/// What code does besides what the module says.
+#[derive(Clone, Copy)]
+enum Extra {
+    Nothing,
+    /// It counts fuel.
+    Fuel,
+    /// It compares every address with the length of the memory.
+    Bounds,
+}
 
 static ASSERTIONS: AtomicUsize = AtomicUsize::new(0);
 
@@ -99,7 +110,7 @@ fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings)> {
     let mut matrix = Vec::new();
     for &cpu in cpus {
         for &deterministic in choices {
-            for (opt_level, fuel) in MODES {
+            for (opt_level, extra) in MODES {
                 // The files are the unit of parallel work here.
                 let mut settings = Settings::default()
                     .with_parallel_compilation(false)
@@ -108,12 +119,19 @@ fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings)> {
                 if deterministic {
                     settings = settings.deterministic();
                 }
-                if fuel {
-                    settings = settings.with_fuel(FuelCosts::default());
-                }
+                let extra = match extra {
+                    Extra::Nothing => "",
+                    Extra::Fuel => {
+                        settings = settings.with_fuel(FuelCosts::default());
+                        " fuel"
+                    }
+                    Extra::Bounds => {
+                        settings = settings.with_explicit_bounds(true);
+                        " explicit bounds"
+                    }
+                };
                 let profile = if deterministic { " deterministic" } else { "" };
-                let fuel = if fuel { " fuel" } else { "" };
-                matrix.push((format!("{opt_level:?} {cpu:?}{profile}{fuel}"), settings));
+                matrix.push((format!("{opt_level:?} {cpu:?}{profile}{extra}"), settings));
             }
         }
     }

@@ -9,6 +9,7 @@
 ;;   cpu = x86-64-v2 ...           made for these CPUs, one after the other; without it for x86-64-v2
 ;;   opt-level = speed             or none, or size
 ;;   relaxed-simd = fast           or deterministic
+;;   bounds = guarded              or explicit: every address is compared with the memory's length
 ;;   funcs = NAME ...              only these functions, by name or index (asm, clif)
 ;;   invoke = NAME i32:1 ...       what is called, and with what (trap)
 ;;

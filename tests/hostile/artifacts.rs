@@ -252,10 +252,11 @@ fn an_artifact_for_another_machine_is_refused_with_what_is_missing() {
 #[test]
 fn an_artifact_for_other_settings_is_refused() {
     let bytes = artifact();
-    let changes: [fn(&mut Tunables); 5] = [
+    let changes: [fn(&mut Tunables); 6] = [
         |t| t.memory_guard_len /= 2,
         |t| t.memory_reservation_len *= 2,
         |t| t.stack_guard_len *= 2,
+        |t| t.explicit_bounds = true,
         |t| t.nan_canonicalization = true,
         |t| t.relaxed_simd_deterministic = true,
     ];
@@ -291,6 +292,27 @@ fn an_artifact_that_promises_more_of_floats_than_is_asked_is_accepted() {
             matches!(error, ArtifactError::OtherTunables { .. }),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn an_artifact_that_checks_its_addresses_relies_on_no_reservation() {
+    let settings = Settings::default().with_explicit_bounds(true);
+    let engine = Engine::new(&settings).unwrap();
+    let bytes = engine.precompile(MODULES[0].as_bytes()).unwrap();
+    let changes: [fn(&mut Tunables); 4] = [
+        |_| {},
+        |t| t.explicit_bounds = true,
+        |t| t.memory_guard_len = 0,
+        |t| t.memory_reservation_len = 1 << 20,
+    ];
+    for change in changes {
+        let mut tunables = Tunables::default();
+        change(&mut tunables);
+        let artifact = read_as(&bytes, "x86_64-linux", |_| true, tunables).unwrap();
+        assert!(artifact.identity.tunables.explicit_bounds);
+        tunables.stack_guard_len *= 2;
+        assert!(read_as(&bytes, "x86_64-linux", |_| true, tunables).is_err());
     }
 }
 

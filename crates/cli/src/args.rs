@@ -201,6 +201,11 @@ pub(crate) struct CompilerArgs {
     #[arg(short = 'g', long)]
     pub(crate) debug_info: bool,
 
+    /// Compare every address with the length of its memory, where address space without rights around it
+    /// would do
+    #[arg(long)]
+    pub(crate) explicit_bounds: bool,
+
     /// Make every NaN that arithmetic gives the canonical one
     #[arg(long)]
     pub(crate) canonical_nans: bool,

@@ -211,9 +211,10 @@ fn shared_flags(settings: &Settings, allocator: &str) -> Result<settings::Flags,
 
 /// Checks the tunables; the stack guard's length as a power of two.
 fn stack_guard_log2(tunables: &Tunables) -> Result<u32, Error> {
-    if tunables.memory_reservation_len < MIN_RESERVATION_LEN {
+    if tunables.memory_reservation_len < MIN_RESERVATION_LEN && !tunables.explicit_bounds {
         return Err(Error::Settings(format!(
-            "memory_reservation_len is {:#x}, it must be {MIN_RESERVATION_LEN:#x} at least",
+            "memory_reservation_len is {:#x}, without explicit_bounds it must be \
+             {MIN_RESERVATION_LEN:#x} at least",
             tunables.memory_reservation_len
         )));
     }
@@ -303,5 +304,7 @@ mod tests {
         assert!(isa(&settings).is_ok());
         settings.tunables.memory_reservation_len = 1 << 30;
         assert!(matches!(isa(&settings), Err(Error::Settings(_))));
+        settings.tunables.explicit_bounds = true;
+        assert!(isa(&settings).is_ok());
     }
 }

@@ -32,6 +32,7 @@ pub struct Settings {
     fuel: Option<FuelCosts>,
     proposals: Proposals,
     nan_canonicalization: bool,
+    explicit_bounds: bool,
 }
 
 impl Settings {
@@ -69,6 +70,16 @@ impl Settings {
     /// The proposals that modules may use.
     pub fn proposals(&self) -> Proposals {
         self.proposals
+    }
+
+    /// Whether code compares every address with the length of its memory, in a way that holds when the
+    /// processor guesses, too. If this is not called, code for memories with 32-bit addresses leaves that to
+    /// address space without rights around the memory, which costs nothing where it runs. Results and traps are
+    /// the same either way. Artifacts compiled without this are refused.
+    #[must_use]
+    pub fn with_explicit_bounds(mut self, explicit: bool) -> Self {
+        self.explicit_bounds = explicit;
+        self
     }
 
     /// Whether every NaN that arithmetic makes is the canonical one, positive and without a payload. If this is
@@ -143,6 +154,7 @@ impl Engine {
         if let Some(costs) = &settings.fuel {
             compile.count_fuel(costs.clone());
         }
+        compile.tunables.explicit_bounds = settings.explicit_bounds;
         compile.tunables.nan_canonicalization = settings.nan_canonicalization;
         compile.tunables.relaxed_simd_deterministic = settings.relaxed_simd_deterministic;
         let runtime = selvedge_runtime::Engine::with_tunables(compile.tunables)?;

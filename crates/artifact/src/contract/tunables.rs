@@ -1,5 +1,5 @@
 //! Settings that change generated code. They are part of an artifact's identity: code made with
-//! other tunables than the engine's is refused, unless it promises more of floats than the engine asks.
+//! other tunables than the engine's is refused, unless it promises more than the engine asks.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,9 @@ pub struct Tunables {
     pub stack_guard_len: u32,
     /// Whether code counts what it executes.
     pub metering: Metering,
+    /// Whether code compares every address with the length of its memory. It then relies on neither reservation
+    /// nor guard, however long they are; if not, it leaves to them what they can do.
+    pub explicit_bounds: bool,
     /// Whether every NaN that arithmetic makes is the canonical one, positive and without a payload. If not,
     /// it is what the CPU gives.
     pub nan_canonicalization: bool,
@@ -55,15 +58,22 @@ impl Tunables {
     }
 
     /// Whether an engine that asks for others can run code made with these. It must assume the same of the
-    /// runtime; what it promises of floats may be more than is asked for, not less.
+    /// runtime, or nothing where the engine asks for something; what it promises of bounds and floats may be
+    /// more than is asked for, not less.
     pub fn serve(&self, asked: &Self) -> bool {
         let promised = |has: bool, asked: bool| has || !asked;
-        promised(self.nan_canonicalization, asked.nan_canonicalization)
+        // Code that checks its addresses runs with any reservation.
+        let around = if self.explicit_bounds { asked } else { self };
+        promised(self.explicit_bounds, asked.explicit_bounds)
+            && promised(self.nan_canonicalization, asked.nan_canonicalization)
             && promised(
                 self.relaxed_simd_deterministic,
                 asked.relaxed_simd_deterministic,
             )
             && Self {
+                memory_reservation_len: around.memory_reservation_len,
+                memory_guard_len: around.memory_guard_len,
+                explicit_bounds: asked.explicit_bounds,
                 nan_canonicalization: asked.nan_canonicalization,
                 relaxed_simd_deterministic: asked.relaxed_simd_deterministic,
                 ..*self
@@ -78,6 +88,7 @@ impl Default for Tunables {
             memory_guard_len: 2 << 30,
             stack_guard_len: 64 << 10,
             metering: Metering::None,
+            explicit_bounds: false,
             nan_canonicalization: false,
             relaxed_simd_deterministic: false,
         }

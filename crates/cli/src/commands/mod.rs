@@ -49,6 +49,7 @@ fn settings(args: &CompilerArgs) -> Result<Settings, Failure> {
         .with_cpu(args.cpu)
         .with_dwarf(args.debug_info)
         .with_proposals(proposals(&args.proposals)?)
+        .with_explicit_bounds(args.explicit_bounds)
         .with_nan_canonicalization(args.canonical_nans);
     Ok(if args.deterministic {
         settings.deterministic()

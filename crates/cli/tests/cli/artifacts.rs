@@ -60,6 +60,40 @@ fn what_is_compiled_runs_as_what_it_was_compiled_from() {
 }
 
 #[test]
+fn shared_memories_and_atomics_go_through_an_artifact() {
+    let folder = Folder::new();
+    let module = folder.file(
+        "shared.wat",
+        r#"(module
+            (memory (export "m") 1 3 shared)
+            (data (i32.const 64) "\28\00\00\00")
+            (func (export "add") (param i32) (result i32)
+                (drop (i32.atomic.rmw.add (i32.const 64) (local.get 0)))
+                (i32.atomic.load (i32.const 64)))
+            (func (export "grow") (result i32)
+                (drop (memory.grow (i32.const 2)))
+                (i32.sub (memory.size) (memory.grow (i32.const 1))))
+            (func (export "wait") (result i32)
+                (memory.atomic.wait32 (i32.const 64) (i32.const 40) (i64.const 1))))"#,
+    );
+    let out = folder.path("shared.sva");
+    compile(&module, &out).prints("");
+    for file in [&module, &out] {
+        let file = file.to_str().unwrap();
+        selvedge(["run", "--invoke", "add", file, "2"]).prints("42\n");
+        selvedge(["run", "--invoke", "grow", file]).prints("4\n");
+        // Nobody notifies.
+        selvedge(["run", "--invoke", "wait", file]).prints("2\n");
+        let shown = selvedge(["inspect", file]);
+        assert!(
+            shown.stdout.contains("shared memory of 1 to 3 pages"),
+            "{}",
+            shown.stdout
+        );
+    }
+}
+
+#[test]
 fn every_level_of_optimisation_gives_an_artifact_that_runs() {
     let folder = Folder::new();
     let hello = folder.path("hello.sva");
@@ -97,6 +131,24 @@ fn an_artifact_must_promise_of_floats_what_the_flags_ask() {
     add(&["--canonical-nans"]).prints("42\n");
     selvedge(["compile", "--deterministic", module, "-o", out]).prints("");
     for flags in [&[][..], &["--canonical-nans"], &["--deterministic"]] {
+        add(flags).prints("42\n");
+    }
+}
+
+#[test]
+fn an_artifact_that_checks_its_addresses_says_so() {
+    let folder = Folder::new();
+    let out = folder.path("add.sva");
+    let (module, out) = (guest("add.wat"), out.to_str().unwrap());
+    let module = module.to_str().unwrap();
+    let add = |flags: &[&str]| {
+        let rest = ["--invoke", "add", out, "20", "22"];
+        selvedge([&["run"], flags, &rest].concat())
+    };
+    selvedge(["compile", module, "-o", out]).prints("");
+    add(&["--explicit-bounds"]).fails(1, &["explicit_bounds: true"]);
+    selvedge(["compile", "--explicit-bounds", module, "-o", out]).prints("");
+    for flags in [&[][..], &["--explicit-bounds"]] {
         add(flags).prints("42\n");
     }
 }

@@ -146,7 +146,9 @@ impl Translation<'_, '_> {
         let (addr, flags) = self.aligned_place(arg, access, offset)?;
         // An exchange orders as much as a store and a fence behind it, which is what x86-64 would take.
         let exchange = AtomicRmwOp::Xchg;
-        self.b.ins().atomic_rmw(access, flags, exchange, addr, value);
+        self.b
+            .ins()
+            .atomic_rmw(access, flags, exchange, addr, value);
         Ok(())
     }
 

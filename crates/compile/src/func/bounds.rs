@@ -1,9 +1,10 @@
 //! Where a memory access goes, and when it needs a check.
 //!
 //! A 32-bit index reaches at most 4 GiB beyond the base. As long as that, the constant offset and the
-//! access itself stay within reservation and guard, the hardware does the check. Other accesses, and
-//! all to memories with 64-bit addresses or pages of another length, compare with the length first, and the address they use is null where the comparison fails,
-//! so that a mispredicted branch reads nothing. A libcall on the cold path tells where it would have gone.
+//! access itself stay within reservation and guard, the hardware does the check. Other accesses compare with
+//! the length first, and so do all to memories with 64-bit addresses or pages of another length, and all
+//! there are with the tunable `explicit_bounds`. The address they use is null where the comparison fails, so
+//! that a mispredicted branch reads nothing. A libcall on the cold path tells where it would have gone.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
@@ -77,6 +78,9 @@ impl Translation<'_, '_> {
     /// Whether reservation and guard catch every access of `len` bytes at this constant offset.
     fn guarded(&self, constant: u64, len: u32) -> bool {
         let tunables = self.env.tunables;
+        if tunables.explicit_bounds {
+            return false;
+        }
         let end = u64::from(u32::MAX)
             .checked_add(constant)
             .and_then(|e| e.checked_add(len.into()));

@@ -206,12 +206,13 @@ fn guarded_len(tunables: &Tunables) -> usize {
     (tunables.memory_reservation_len + tunables.memory_guard_len) as usize
 }
 
-/// Bytes to reserve for a memory outside the slot. Where all accesses are checked, there is no guard.
+/// Bytes to reserve for a memory outside the slot. Where all accesses are checked, there need be no guard.
 pub(crate) fn far_len(ty: &MemoryType, tunables: &Tunables, limits: &Limits) -> usize {
-    if ty.is_guarded() {
-        return guarded_len(tunables);
-    }
     let (limit, _) = limits.memory_limit(ty);
     // A reservation is not empty.
-    round_up_to_page(ty.max_len().min(limit).max(1) as usize)
+    let len = round_up_to_page(ty.max_len().min(limit).max(1) as usize);
+    match ty.is_guarded() {
+        true => len.max(guarded_len(tunables)),
+        false => len,
+    }
 }

@@ -53,6 +53,13 @@ impl Layout {
         let guard = usize::try_from(tunables.memory_guard_len).map_err(|_| too_large())?;
         let reservation =
             usize::try_from(tunables.memory_reservation_len).map_err(|_| too_large())?;
+        // Code that relies on the reservation has no other bound, and code that does not has only the length.
+        if limits.memory_len > tunables.memory_reservation_len {
+            return Err(Error::InvalidLimits(format!(
+                "a memory of {:#x} bytes is more than the {reservation:#x} that are reserved for one",
+                limits.memory_len
+            )));
+        }
         let stride = limits
             .context_len
             .checked_add(reservation)
@@ -181,5 +188,11 @@ mod tests {
             ..tunables
         };
         assert!(Layout::new(u32::MAX, &limits, &large, 4096).is_err());
+        let small = Tunables {
+            memory_reservation_len: limits.memory_len - 4096,
+            explicit_bounds: true,
+            ..tunables
+        };
+        assert!(Layout::new(1, &limits, &small, 4096).is_err());
     }
 }
