@@ -10,4 +10,5 @@ mod lines;
 mod program;
 mod rust;
 mod simd;
+mod threads;
 mod together;

@@ -4,10 +4,10 @@
 //! where it could never be right.
 
 use crate::errno::Errno;
-use crate::p1::memory;
+use crate::p1::memory::{self, Memory};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The longest path the kernel takes, its final NUL included.
 const PATH_MAX: u32 = 4096;
@@ -15,19 +15,20 @@ const PATH_MAX: u32 = 4096;
 /// Takes a path from guest memory. Not in the memory: `EFAULT`. Too long: `ENAMETOOLONG`. Not
 /// UTF-8: `EILSEQ`. With a NUL inside: `EINVAL`. Empty: `ENOENT`. Absolute: `EPERM`, as an escape
 /// is, since there is nothing that it could be absolute in.
-pub(crate) fn from_guest(bytes: &[u8], addr: u32, len: u32) -> Result<&Path, Errno> {
-    let bytes = memory::slice(bytes, addr, len)?;
+pub(crate) fn from_guest(bytes: &dyn Memory, addr: u32, len: u32) -> Result<PathBuf, Errno> {
+    memory::range(bytes, addr, len.into())?;
     if len >= PATH_MAX {
         return Err(Errno::Nametoolong);
     }
-    let text = str::from_utf8(bytes).map_err(|_| Errno::Ilseq)?;
+    // A copy is checked: the guest may change what it has given meanwhile.
+    let text = String::from_utf8(memory::copy(bytes, addr, len)?).map_err(|_| Errno::Ilseq)?;
     if text.contains('\0') {
         return Err(Errno::Inval);
     }
     if text.is_empty() {
         return Err(Errno::Noent);
     }
-    let path = Path::new(text);
+    let path = PathBuf::from(text);
     if path.has_root() {
         return Err(Errno::Perm);
     }
@@ -54,8 +55,8 @@ pub(crate) fn without_slashes(path: &Path) -> &Path {
 mod tests {
     use super::*;
 
-    fn take(bytes: &[u8]) -> Result<&Path, Errno> {
-        from_guest(bytes, 0, u32::try_from(bytes.len()).unwrap())
+    fn take(bytes: &[u8]) -> Result<PathBuf, Errno> {
+        from_guest(&bytes.to_vec(), 0, u32::try_from(bytes.len()).unwrap())
     }
 
     #[test]
@@ -71,14 +72,20 @@ mod tests {
         assert_eq!(take(b"/etc/passwd"), Err(Errno::Perm));
         assert_eq!(take(b"/"), Err(Errno::Perm));
         assert_eq!(take(&[b'a'; 4096]), Err(Errno::Nametoolong));
-        assert_eq!(from_guest(b"abc", 1, 3), Err(Errno::Fault));
-        assert_eq!(from_guest(b"abc", u32::MAX, u32::MAX), Err(Errno::Fault));
+        assert_eq!(from_guest(&b"abc".to_vec(), 1, 3), Err(Errno::Fault));
+        assert_eq!(
+            from_guest(&b"abc".to_vec(), u32::MAX, u32::MAX),
+            Err(Errno::Fault)
+        );
     }
 
     #[test]
     fn others_pass_as_they_are() {
-        assert_eq!(take(b"a/../b/"), Ok(Path::new("a/../b/")));
-        assert_eq!(take("naïve/日本".as_bytes()), Ok(Path::new("naïve/日本")));
+        assert_eq!(take(b"a/../b/"), Ok(PathBuf::from("a/../b/")));
+        assert_eq!(
+            take("naïve/日本".as_bytes()),
+            Ok(PathBuf::from("naïve/日本"))
+        );
     }
 
     #[test]

@@ -3,11 +3,11 @@
 
 use crate::ctx::{Strings, WasiCtx};
 use crate::errno::Errno;
-use crate::p1::memory;
+use crate::p1::memory::{self, Memory};
 
 pub(crate) fn args_get(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     argv: u32,
     argv_buf: u32,
 ) -> Result<(), Errno> {
@@ -16,7 +16,7 @@ pub(crate) fn args_get(
 
 pub(crate) fn args_sizes_get(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     argc: u32,
     argv_buf_len: u32,
 ) -> Result<(), Errno> {
@@ -25,7 +25,7 @@ pub(crate) fn args_sizes_get(
 
 pub(crate) fn environ_get(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     environ: u32,
     environ_buf: u32,
 ) -> Result<(), Errno> {
@@ -34,19 +34,29 @@ pub(crate) fn environ_get(
 
 pub(crate) fn environ_sizes_get(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     count: u32,
     environ_buf_len: u32,
 ) -> Result<(), Errno> {
     write_sizes(&ctx.environ, bytes, count, environ_buf_len)
 }
 
-fn write_sizes(strings: &Strings, bytes: &mut [u8], count: u32, len: u32) -> Result<(), Errno> {
+fn write_sizes(
+    strings: &Strings,
+    bytes: &mut dyn Memory,
+    count: u32,
+    len: u32,
+) -> Result<(), Errno> {
     memory::write_u32(bytes, count, strings.count())?;
     memory::write_u32(bytes, len, strings.len())
 }
 
-fn write_strings(strings: &Strings, bytes: &mut [u8], array: u32, buf: u32) -> Result<(), Errno> {
+fn write_strings(
+    strings: &Strings,
+    bytes: &mut dyn Memory,
+    array: u32,
+    buf: u32,
+) -> Result<(), Errno> {
     memory::write(bytes, buf, strings.bytes())?;
     let mut at = array;
     for start in strings.offsets() {

@@ -2,7 +2,7 @@
 
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
-use crate::p1::memory;
+use crate::p1::memory::{self, Memory};
 use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
 /// The clock a guest names by number.
@@ -42,7 +42,7 @@ pub(crate) fn nanos_of(seconds: i64, nanos: i64) -> u64 {
 
 pub(crate) fn clock_res_get(
     _ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     id: u32,
     resolution: u32,
 ) -> Result<(), Errno> {
@@ -54,7 +54,7 @@ pub(crate) fn clock_res_get(
 /// The precision a guest asks for is always met: the clocks are read anew each time.
 pub(crate) fn clock_time_get(
     _ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     id: u32,
     _precision: u64,
     time: u32,

@@ -5,8 +5,9 @@ use crate::blocking;
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::fd_table::{Descriptor, OpenFile, Target};
+use crate::p1::clock;
 use crate::p1::layout::{self, FdFlags, FileType, Filestat, FstFlags, Rights, fdstat};
-use crate::p1::{clock, memory};
+use crate::p1::memory::{self, Memory};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{
     Advice, FallocateFlags, OFlags as HostOFlags, SeekFrom, Stat, Timestamps, fadvise, fallocate,
@@ -37,7 +38,7 @@ pub(crate) fn host_fd(descriptor: &Descriptor) -> Option<BorrowedFd<'_>> {
 
 pub(crate) fn fd_advise(
     ctx: &mut WasiCtx,
-    _bytes: &mut [u8],
+    _bytes: &mut dyn Memory,
     fd: u32,
     offset: u64,
     len: u64,
@@ -64,7 +65,7 @@ pub(crate) fn fd_advise(
 
 pub(crate) fn fd_allocate(
     ctx: &mut WasiCtx,
-    _bytes: &mut [u8],
+    _bytes: &mut dyn Memory,
     fd: u32,
     offset: u64,
     len: u64,
@@ -85,11 +86,15 @@ pub(crate) fn fd_allocate(
 
 /// Any descriptor may be closed, the standard streams and the preopened directories too. The host's
 /// own streams stay open for the host.
-pub(crate) fn fd_close(ctx: &mut WasiCtx, _bytes: &mut [u8], fd: u32) -> Result<(), Errno> {
+pub(crate) fn fd_close(ctx: &mut WasiCtx, _bytes: &mut dyn Memory, fd: u32) -> Result<(), Errno> {
     ctx.fds.remove(fd).map(drop)
 }
 
-pub(crate) fn fd_datasync(ctx: &mut WasiCtx, _bytes: &mut [u8], fd: u32) -> Result<(), Errno> {
+pub(crate) fn fd_datasync(
+    ctx: &mut WasiCtx,
+    _bytes: &mut dyn Memory,
+    fd: u32,
+) -> Result<(), Errno> {
     let descriptor = ctx.fds.get(fd)?;
     descriptor.require(Rights::FD_DATASYNC)?;
     match host_fd(descriptor) {
@@ -98,7 +103,7 @@ pub(crate) fn fd_datasync(ctx: &mut WasiCtx, _bytes: &mut [u8], fd: u32) -> Resu
     }
 }
 
-pub(crate) fn fd_sync(ctx: &mut WasiCtx, _bytes: &mut [u8], fd: u32) -> Result<(), Errno> {
+pub(crate) fn fd_sync(ctx: &mut WasiCtx, _bytes: &mut dyn Memory, fd: u32) -> Result<(), Errno> {
     let descriptor = ctx.fds.get(fd)?;
     descriptor.require(Rights::FD_SYNC)?;
     match host_fd(descriptor) {
@@ -109,7 +114,7 @@ pub(crate) fn fd_sync(ctx: &mut WasiCtx, _bytes: &mut [u8], fd: u32) -> Result<(
 
 pub(crate) fn fd_fdstat_get(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     stat: u32,
 ) -> Result<(), Errno> {
@@ -138,7 +143,7 @@ pub(crate) fn fd_fdstat_get(
 /// promise that isn't kept.
 pub(crate) fn fd_fdstat_set_flags(
     ctx: &mut WasiCtx,
-    _bytes: &mut [u8],
+    _bytes: &mut dyn Memory,
     fd: u32,
     flags: u32,
 ) -> Result<(), Errno> {
@@ -168,7 +173,7 @@ pub(crate) fn set_host_flags(fd: BorrowedFd<'_>, flags: FdFlags) -> Result<(), E
 
 pub(crate) fn fd_fdstat_set_rights(
     ctx: &mut WasiCtx,
-    _bytes: &mut [u8],
+    _bytes: &mut dyn Memory,
     fd: u32,
     base: u64,
     inheriting: u64,
@@ -186,7 +191,7 @@ pub(crate) fn fd_fdstat_set_rights(
 
 pub(crate) fn fd_filestat_get(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     stat: u32,
 ) -> Result<(), Errno> {
@@ -201,7 +206,7 @@ pub(crate) fn fd_filestat_get(
 
 pub(crate) fn fd_filestat_set_size(
     ctx: &mut WasiCtx,
-    _bytes: &mut [u8],
+    _bytes: &mut dyn Memory,
     fd: u32,
     size: u64,
 ) -> Result<(), Errno> {
@@ -218,7 +223,7 @@ pub(crate) fn fd_filestat_set_size(
 
 pub(crate) fn fd_filestat_set_times(
     ctx: &mut WasiCtx,
-    _bytes: &mut [u8],
+    _bytes: &mut dyn Memory,
     fd: u32,
     atim: u64,
     mtim: u64,
@@ -243,7 +248,7 @@ pub(crate) fn fd_filestat_set_times(
 
 pub(crate) fn fd_prestat_get(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     prestat: u32,
 ) -> Result<(), Errno> {
@@ -254,16 +259,16 @@ pub(crate) fn fd_prestat_get(
 
 pub(crate) fn fd_prestat_dir_name(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     path: u32,
     path_len: u32,
 ) -> Result<(), Errno> {
     let name = preopen_name(ctx, fd)?;
-    let out = memory::slice_mut(bytes, path, path_len)?;
-    let out = out.get_mut(..name.len()).ok_or(Errno::Nametoolong)?;
-    out.copy_from_slice(name.as_bytes());
-    Ok(())
+    if memory::range(bytes, path, path_len.into())?.len() < name.len() {
+        return Err(Errno::Nametoolong);
+    }
+    memory::write(bytes, path, name.as_bytes())
 }
 
 /// libc asks from 3 on and takes `EBADF` as the end of the list, so that is the answer for every
@@ -277,7 +282,7 @@ fn preopen_name(ctx: &WasiCtx, fd: u32) -> Result<&str, Errno> {
 
 pub(crate) fn fd_renumber(
     ctx: &mut WasiCtx,
-    _bytes: &mut [u8],
+    _bytes: &mut dyn Memory,
     fd: u32,
     to: u32,
 ) -> Result<(), Errno> {
@@ -286,7 +291,7 @@ pub(crate) fn fd_renumber(
 
 pub(crate) fn fd_seek(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     offset: i64,
     whence: u32,
@@ -312,7 +317,7 @@ pub(crate) fn fd_seek(
 
 pub(crate) fn fd_tell(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     offset: u32,
 ) -> Result<(), Errno> {

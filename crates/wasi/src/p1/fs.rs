@@ -5,9 +5,10 @@
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::fd_table::{Descriptor, OpenDir, OpenFile};
+use crate::p1::clock;
 use crate::p1::fd::{self, NewTime};
 use crate::p1::layout::{FdFlags, FileType, Filestat, LookupFlags, OFlags, Rights};
-use crate::p1::{clock, memory};
+use crate::p1::memory::{self, Memory};
 use crate::path;
 use cap_fs_ext::{
     DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt, SystemTimeSpec,
@@ -21,19 +22,19 @@ use std::path::Path;
 
 pub(crate) fn path_create_directory(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     path: u32,
     path_len: u32,
 ) -> Result<(), Errno> {
-    let path = path::from_guest(bytes, path, path_len)?;
+    let path = &*path::from_guest(bytes, path, path_len)?;
     let open = ctx.fds.mutable_dir(fd, Rights::PATH_CREATE_DIRECTORY)?;
     Ok(open.dir.create_dir(path)?)
 }
 
 pub(crate) fn path_filestat_get(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     flags: u32,
     path: u32,
@@ -41,7 +42,7 @@ pub(crate) fn path_filestat_get(
     stat: u32,
 ) -> Result<(), Errno> {
     let flags = LookupFlags::from_guest(flags)?;
-    let path = path::from_guest(bytes, path, path_len)?;
+    let path = &*path::from_guest(bytes, path, path_len)?;
     let (open, _) = ctx.fds.dir(fd, Rights::PATH_FILESTAT_GET)?;
     let found = if flags.contains(LookupFlags::SYMLINK_FOLLOW) || path::names_dir(path) {
         open.dir.metadata(path)?
@@ -74,7 +75,7 @@ fn filestat(found: &Metadata) -> Filestat {
 )]
 pub(crate) fn path_filestat_set_times(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     flags: u32,
     path: u32,
@@ -85,7 +86,7 @@ pub(crate) fn path_filestat_set_times(
 ) -> Result<(), Errno> {
     let flags = LookupFlags::from_guest(flags)?;
     let times = fd::times_from_guest(atim, mtim, fst_flags)?;
-    let path = path::from_guest(bytes, path, path_len)?;
+    let path = &*path::from_guest(bytes, path, path_len)?;
     let open = ctx.fds.mutable_dir(fd, Rights::PATH_FILESTAT_SET_TIMES)?;
     let (access, modification) = (to_spec(times.access), to_spec(times.modification));
     if flags.contains(LookupFlags::SYMLINK_FOLLOW) || path::names_dir(path) {
@@ -117,7 +118,7 @@ fn to_spec(time: NewTime) -> Option<SystemTimeSpec> {
 )]
 pub(crate) fn path_link(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     old_fd: u32,
     old_flags: u32,
     old_path: u32,
@@ -127,8 +128,8 @@ pub(crate) fn path_link(
     new_path_len: u32,
 ) -> Result<(), Errno> {
     let flags = LookupFlags::from_guest(old_flags)?;
-    let old_path = path::from_guest(bytes, old_path, old_path_len)?;
-    let new_path = path::from_guest(bytes, new_path, new_path_len)?;
+    let old_path = &*path::from_guest(bytes, old_path, old_path_len)?;
+    let new_path = &*path::from_guest(bytes, new_path, new_path_len)?;
     let old = ctx.fds.mutable_dir(old_fd, Rights::PATH_LINK_SOURCE)?;
     let new = ctx.fds.mutable_dir(new_fd, Rights::PATH_LINK_TARGET)?;
     if flags.contains(LookupFlags::SYMLINK_FOLLOW) {
@@ -149,7 +150,7 @@ pub(crate) fn path_link(
 )]
 pub(crate) fn path_open(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     dirflags: u32,
     path: u32,
@@ -164,7 +165,7 @@ pub(crate) fn path_open(
     let lookup = LookupFlags::from_guest(dirflags)?;
     let oflags = OFlags::from_guest(oflags)?;
     let fdflags = FdFlags::from_guest(fdflags)?;
-    let path = path::from_guest(bytes, path, path_len)?;
+    let path = &*path::from_guest(bytes, path, path_len)?;
     let mut needed = Rights::PATH_OPEN;
     if oflags.contains(OFlags::CREAT) {
         needed = needed.union(Rights::PATH_CREATE_FILE);
@@ -291,7 +292,7 @@ fn open_host(
 )]
 pub(crate) fn path_readlink(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     path: u32,
     path_len: u32,
@@ -300,25 +301,25 @@ pub(crate) fn path_readlink(
     bufused: u32,
 ) -> Result<(), Errno> {
     memory::range(bytes, bufused, 4)?;
-    let path = path::from_guest(bytes, path, path_len)?;
+    let path = &*path::from_guest(bytes, path, path_len)?;
     let (open, _) = ctx.fds.dir(fd, Rights::PATH_READLINK)?;
     let target = open.dir.read_link(path)?;
     let target = target.as_os_str().as_bytes();
-    let out = memory::slice_mut(bytes, buf, buf_len)?;
-    let len = target.len().min(out.len());
-    out[..len].copy_from_slice(&target[..len]);
+    let len = memory::range(bytes, buf, buf_len.into())?.len();
+    let len = len.min(target.len());
+    memory::write(bytes, buf, &target[..len])?;
     // At most the buffer's length, which came as 32 bits.
     memory::write_u32(bytes, bufused, len as u32)
 }
 
 pub(crate) fn path_remove_directory(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     path: u32,
     path_len: u32,
 ) -> Result<(), Errno> {
-    let path = path::from_guest(bytes, path, path_len)?;
+    let path = &*path::from_guest(bytes, path, path_len)?;
     let open = ctx.fds.mutable_dir(fd, Rights::PATH_REMOVE_DIRECTORY)?;
     Ok(open.dir.remove_dir(path::without_slashes(path))?)
 }
@@ -329,7 +330,7 @@ pub(crate) fn path_remove_directory(
 )]
 pub(crate) fn path_rename(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     old_fd: u32,
     old_path: u32,
     old_path_len: u32,
@@ -337,8 +338,8 @@ pub(crate) fn path_rename(
     new_path: u32,
     new_path_len: u32,
 ) -> Result<(), Errno> {
-    let old_path = path::from_guest(bytes, old_path, old_path_len)?;
-    let new_path = path::from_guest(bytes, new_path, new_path_len)?;
+    let old_path = &*path::from_guest(bytes, old_path, old_path_len)?;
+    let new_path = &*path::from_guest(bytes, new_path, new_path_len)?;
     let old = ctx.fds.mutable_dir(old_fd, Rights::PATH_RENAME_SOURCE)?;
     let new = ctx.fds.mutable_dir(new_fd, Rights::PATH_RENAME_TARGET)?;
     // `cap-std` takes the slash off the new name, and the kernel never sees it.
@@ -356,27 +357,27 @@ pub(crate) fn path_rename(
 )]
 pub(crate) fn path_symlink(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     old_path: u32,
     old_path_len: u32,
     fd: u32,
     new_path: u32,
     new_path_len: u32,
 ) -> Result<(), Errno> {
-    let target = path::from_guest(bytes, old_path, old_path_len)?;
-    let new_path = path::from_guest(bytes, new_path, new_path_len)?;
+    let target = &*path::from_guest(bytes, old_path, old_path_len)?;
+    let new_path = &*path::from_guest(bytes, new_path, new_path_len)?;
     let open = ctx.fds.mutable_dir(fd, Rights::PATH_SYMLINK)?;
     Ok(DirExt::symlink(&open.dir, target, new_path)?)
 }
 
 pub(crate) fn path_unlink_file(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     path: u32,
     path_len: u32,
 ) -> Result<(), Errno> {
-    let path = path::from_guest(bytes, path, path_len)?;
+    let path = &*path::from_guest(bytes, path, path_len)?;
     let open = ctx.fds.mutable_dir(fd, Rights::PATH_UNLINK_FILE)?;
     Ok(open.dir.remove_file(path)?)
 }

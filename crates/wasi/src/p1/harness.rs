@@ -4,7 +4,8 @@
 use crate::builder::DirPerms;
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
-use crate::p1::{fd, fs, io, memory};
+use crate::p1::memory::{self, Memory};
+use crate::p1::{fd, fs, io};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -24,7 +25,7 @@ pub(crate) const TRUNC: u32 = 8;
 pub(crate) const FOLLOW: u32 = 1;
 
 /// A function that takes a descriptor, a path and nothing else.
-type PathCall = fn(&mut WasiCtx, &mut [u8], u32, u32, u32) -> Result<(), Errno>;
+type PathCall = fn(&mut WasiCtx, &mut dyn Memory, u32, u32, u32) -> Result<(), Errno>;
 
 /// A guest that is about to call.
 pub(crate) struct Guest {
@@ -167,7 +168,7 @@ impl Guest {
         let (at, len) = self.put(PATH_AT, path);
         let (ctx, bytes) = (&mut self.ctx, &mut self.bytes);
         fs::path_readlink(ctx, bytes, 3, at, len, DATA_AT, buf_len, RESULT_AT)?;
-        let text = memory::slice(&self.bytes, DATA_AT, self.result()).unwrap();
+        let text = memory::copy(&self.bytes, DATA_AT, self.result()).unwrap();
         Ok(String::from_utf8(text.to_vec()).unwrap())
     }
 
@@ -226,8 +227,8 @@ impl Guest {
     }
 
     fn data(&self, len: u32) -> String {
-        let bytes = memory::slice(&self.bytes, DATA_AT, len).unwrap();
-        String::from_utf8(bytes.to_vec()).unwrap()
+        let bytes = memory::copy(&self.bytes, DATA_AT, len).unwrap();
+        String::from_utf8(bytes).unwrap()
     }
 
     /// `fd_write` from one buffer.

@@ -1,5 +1,5 @@
-//! `fd_read`, `fd_pread`, `fd_write` and `fd_pwrite`: bytes between descriptors and guest memory,
-//! without a copy in between.
+//! `fd_read`, `fd_pread`, `fd_write` and `fd_pwrite`: bytes between descriptors and guest memory. How they
+//! get there is in `transfer`.
 //!
 //! A regular file is read until a call comes back short. Anything else is asked once: where the
 //! next bytes have not come yet, asking again would wait though there is already something to
@@ -10,19 +10,16 @@ use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::fd_table::{Descriptor, OpenFile, Target};
 use crate::p1::layout::{FdFlags, FileType, Rights};
-use crate::p1::memory::{self, BATCH, Buffers};
+use crate::p1::memory::{self, Memory};
+use crate::p1::transfer::{gather, scatter};
 use crate::stdio::{Input, Output, Stream};
 use rustix::event::PollFlags;
 use rustix::fd::AsFd;
 use std::io::{IoSlice, IoSliceMut};
 
-/// The most bytes that one call moves: what Linux allows, and a number that guests whose sizes are
-/// signed 32-bit can return.
-const MAX_TRANSFER: usize = 0x7fff_f000;
-
 pub(crate) fn fd_read(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     iovs: u32,
     iovs_len: u32,
@@ -57,7 +54,7 @@ pub(crate) fn fd_read(
 
 pub(crate) fn fd_pread(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     iovs: u32,
     iovs_len: u32,
@@ -83,7 +80,7 @@ pub(crate) fn fd_pread(
 
 pub(crate) fn fd_write(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     iovs: u32,
     iovs_len: u32,
@@ -120,7 +117,7 @@ pub(crate) fn fd_write(
 /// On a file in append mode Linux writes at the end whatever the offset says, and so does this.
 pub(crate) fn fd_pwrite(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     iovs: u32,
     iovs_len: u32,
@@ -214,103 +211,6 @@ fn write_stream(stream: &Stream, nonblock: bool, slices: &[IoSlice<'_>]) -> Resu
             Ok(written)
         }
         _ => Ok(slices.iter().map(|slice| slice.len()).sum()),
-    }
-}
-
-/// Fills the guest's buffers with what `read` gives, which is told how much came before. Stops at
-/// the first call that comes back short, or after one if `once`. An error after some bytes have
-/// come is kept for the next call: the bytes count.
-fn scatter(
-    bytes: &mut [u8],
-    iovs: u32,
-    iovs_len: u32,
-    once: bool,
-    mut read: impl FnMut(&mut [IoSliceMut<'_>], usize) -> Result<usize, Errno>,
-) -> Result<u32, Errno> {
-    let buffers = Buffers::new(bytes, iovs, iovs_len)?;
-    let mut total = 0;
-    let mut from = 0;
-    let result = loop {
-        let batch = match buffers.batch(bytes, from, MAX_TRANSFER - total) {
-            Ok(Some(batch)) => batch,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        };
-        from = batch.next;
-        let wanted;
-        let got = match bytes.get_disjoint_mut(batch.padded()) {
-            Ok(slices) => {
-                wanted = batch.len();
-                let mut slices = slices.map(IoSliceMut::new);
-                read(&mut slices[..batch.ranges().len()], total)
-            }
-            // The guest's buffers overlap, which is its own affair: one after the other, of which
-            // the first is enough for this call.
-            Err(_) => {
-                let range = batch.ranges()[0].clone();
-                wanted = usize::MAX;
-                read(&mut [IoSliceMut::new(&mut bytes[range])], total)
-            }
-        };
-        match got {
-            Ok(len) => {
-                total += len;
-                if once || len < wanted {
-                    break Ok(());
-                }
-            }
-            Err(error) => break Err(error),
-        }
-    };
-    finish(total, result)
-}
-
-/// Takes the guest's buffers to `write`, likewise. With `small`, no more than what a pipe that has
-/// reported room takes without waiting.
-fn gather(
-    bytes: &[u8],
-    iovs: u32,
-    iovs_len: u32,
-    small: bool,
-    mut write: impl FnMut(&[IoSlice<'_>], usize) -> Result<usize, Errno>,
-) -> Result<u32, Errno> {
-    let buffers = Buffers::new(bytes, iovs, iovs_len)?;
-    let max = if small {
-        blocking::NONBLOCKING_WRITE
-    } else {
-        MAX_TRANSFER
-    };
-    let mut total = 0;
-    let mut from = 0;
-    let result = loop {
-        let batch = match buffers.batch(bytes, from, max - total) {
-            Ok(Some(batch)) => batch,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
-        };
-        from = batch.next;
-        let mut slices = [IoSlice::new(&[]); BATCH];
-        for (slice, range) in slices.iter_mut().zip(batch.ranges()) {
-            *slice = IoSlice::new(&bytes[range.clone()]);
-        }
-        match write(&slices[..batch.ranges().len()], total) {
-            Ok(len) => {
-                total += len;
-                if len < batch.len() {
-                    break Ok(());
-                }
-            }
-            Err(error) => break Err(error),
-        }
-    };
-    finish(total, result)
-}
-
-fn finish(total: usize, result: Result<(), Errno>) -> Result<u32, Errno> {
-    match result {
-        Err(error) if total == 0 => Err(error),
-        // At most MAX_TRANSFER.
-        _ => u32::try_from(total).map_err(|_| Errno::Overflow),
     }
 }
 

@@ -2,7 +2,7 @@
 //! offsets. Only shapes, no behaviour. Numbers are little-endian.
 
 use crate::errno::Errno;
-use crate::p1::memory;
+use crate::p1::memory::{self, Memory};
 use rustix::fs::FileType as HostFileType;
 
 /// Makes a word of flags whose unknown bits are refused.
@@ -247,7 +247,7 @@ impl SubscriptionKind {
 
 impl Subscription {
     /// Reads the one at `addr`. Its `precision` is not looked at: waits are as exact as they can be.
-    pub(crate) fn read(bytes: &[u8], addr: u32) -> Result<Subscription, Errno> {
+    pub(crate) fn read(bytes: &dyn Memory, addr: u32) -> Result<Subscription, Errno> {
         memory::range(bytes, addr, SUBSCRIPTION_LEN.into())?;
         let userdata = memory::read_u64(bytes, addr)?;
         let kind = match memory::read_u8(bytes, memory::offset(addr, 8)?)? {

@@ -6,6 +6,7 @@ use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::error::Error;
 use crate::p1::absent::absent_functions;
+use crate::p1::memory::{Memory, Shared};
 use crate::p1::{args, clock, fd, fs, io, poll, proc, random, readdir};
 use selvedge_runtime::{HostError, Linker, Vmctx};
 
@@ -120,14 +121,18 @@ pub fn add_to_linker(linker: &mut Linker) -> Result<(), Error> {
 }
 
 /// Gets the two things that every function needs and turns its outcome into what the guest gets.
-/// Both stay borrowed while the function runs, also while it waits: the guest stands still.
+/// Both stay borrowed while the function runs, also while it waits: the guest stands still. A shared memory
+/// is not borrowed, only copied from and to, since other guests may write it.
 fn call(
     vmctx: &Vmctx<'_>,
-    function: impl FnOnce(&mut WasiCtx, &mut [u8]) -> Result<(), Errno>,
+    function: impl FnOnce(&mut WasiCtx, &mut dyn Memory) -> Result<(), Errno>,
 ) -> Result<u32, HostError> {
     let mut ctx = vmctx.embed_ctx_mut::<WasiCtx>()?;
-    let mut heap = vmctx.heap_mut()?;
-    Ok(match function(&mut ctx, &mut heap) {
+    let outcome = match vmctx.shared_memory() {
+        Some(shared) => function(&mut ctx, &mut Shared(shared)),
+        None => function(&mut ctx, &mut &mut vmctx.heap_mut()?[..]),
+    };
+    Ok(match outcome {
         Ok(()) => 0,
         Err(errno) => errno.number().into(),
     })

@@ -1,13 +1,76 @@
 //! Guest memory as these functions touch it: checked reads and writes of numbers, ranges and lists
-//! of buffers, over plain bytes. Every address and length comes from the guest and is a value to
-//! check; a bad one is `EFAULT`. No alignment is asked for, since x86-64 guests never need it and
-//! the numbers are copied, not referenced.
+//! of buffers. Every address and length comes from the guest and is a value to check; a bad one is
+//! `EFAULT`. No alignment is asked for, since x86-64 guests never need it and the numbers are copied,
+//! not referenced.
 //!
-//! Nothing here allocates: a list of a claimed length is walked where it lies, and its whole extent
-//! must lie in the memory before the walk begins.
+//! A memory that other threads may write is only copied, and what was copied is what is checked. One
+//! that stands still while the guest waits for its call gives its bytes to whoever moves many.
+//!
+//! Nothing here allocates by a number that is only claimed: a list is walked where it lies, and its whole
+//! extent must lie in the memory before the walk begins.
 
 use crate::errno::Errno;
+use selvedge_runtime::SharedMemory;
 use std::ops::Range;
+
+/// The memory of the guest that calls.
+pub(crate) trait Memory {
+    /// Bytes there are. They may become more, never fewer.
+    fn byte_len(&self) -> u64;
+
+    /// Copies bytes from an address on.
+    fn load(&self, at: usize, into: &mut [u8]) -> Result<(), Errno>;
+
+    /// Copies bytes to an address on.
+    fn store(&mut self, at: usize, from: &[u8]) -> Result<(), Errno>;
+
+    /// The bytes themselves, if nobody else can touch them.
+    fn own(&mut self) -> Option<&mut [u8]>;
+}
+
+impl<T: AsRef<[u8]> + AsMut<[u8]>> Memory for T {
+    fn byte_len(&self) -> u64 {
+        self.as_ref().len() as u64
+    }
+
+    fn load(&self, at: usize, into: &mut [u8]) -> Result<(), Errno> {
+        let from = self.as_ref().get(at..).and_then(|b| b.get(..into.len()));
+        into.copy_from_slice(from.ok_or(Errno::Fault)?);
+        Ok(())
+    }
+
+    fn store(&mut self, at: usize, from: &[u8]) -> Result<(), Errno> {
+        let into = self.as_mut().get_mut(at..);
+        let into = into.and_then(|bytes| bytes.get_mut(..from.len()));
+        into.ok_or(Errno::Fault)?.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn own(&mut self) -> Option<&mut [u8]> {
+        Some(self.as_mut())
+    }
+}
+
+/// A memory that guests on other threads may have, too.
+pub(crate) struct Shared(pub(crate) SharedMemory);
+
+impl Memory for Shared {
+    fn byte_len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn load(&self, at: usize, into: &mut [u8]) -> Result<(), Errno> {
+        self.0.read(at as u64, into).map_err(|_| Errno::Fault)
+    }
+
+    fn store(&mut self, at: usize, from: &[u8]) -> Result<(), Errno> {
+        self.0.write(at as u64, from).map_err(|_| Errno::Fault)
+    }
+
+    fn own(&mut self) -> Option<&mut [u8]> {
+        None
+    }
+}
 
 /// Bytes of one entry of a list of buffers: address and length, 32 bits each.
 const IOVEC_LEN: u64 = 8;
@@ -17,26 +80,22 @@ const IOVEC_LEN: u64 = 8;
 pub(crate) const BATCH: usize = 8;
 
 /// The `len` bytes from `addr`, if all of them are in the memory.
-pub(crate) fn range(memory: &[u8], addr: u32, len: u64) -> Result<Range<usize>, Errno> {
+pub(crate) fn range(memory: &dyn Memory, addr: u32, len: u64) -> Result<Range<usize>, Errno> {
     let start = u64::from(addr);
     let end = start.checked_add(len).ok_or(Errno::Fault)?;
-    if end > memory.len() as u64 {
+    if end > memory.byte_len() {
         return Err(Errno::Fault);
     }
-    // Both are at most the length of a slice, so they fit.
+    // Both are at most the length of a memory of this process, so they fit.
     Ok(start as usize..end as usize)
 }
 
-/// The bytes themselves, to read.
-pub(crate) fn slice(memory: &[u8], addr: u32, len: u32) -> Result<&[u8], Errno> {
+/// A copy of bytes. It allocates as many, so whoever asks has looked at the length.
+pub(crate) fn copy(memory: &dyn Memory, addr: u32, len: u32) -> Result<Vec<u8>, Errno> {
     let range = range(memory, addr, len.into())?;
-    Ok(&memory[range])
-}
-
-/// The bytes themselves, to write.
-pub(crate) fn slice_mut(memory: &mut [u8], addr: u32, len: u32) -> Result<&mut [u8], Errno> {
-    let range = range(memory, addr, len.into())?;
-    Ok(&mut memory[range])
+    let mut bytes = vec![0; range.len()];
+    memory.load(range.start, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// An address some bytes further on. Past the 32-bit end it is a fault, not a wrap to the start.
@@ -44,39 +103,40 @@ pub(crate) fn offset(addr: u32, by: u32) -> Result<u32, Errno> {
     addr.checked_add(by).ok_or(Errno::Fault)
 }
 
-fn read<const N: usize>(memory: &[u8], addr: u32) -> Result<[u8; N], Errno> {
+fn read<const N: usize>(memory: &dyn Memory, addr: u32) -> Result<[u8; N], Errno> {
     let range = range(memory, addr, N as u64)?;
-    memory[range].try_into().map_err(|_| Errno::Fault)
+    let mut bytes = [0; N];
+    memory.load(range.start, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Copies bytes to the guest.
-pub(crate) fn write(memory: &mut [u8], addr: u32, bytes: &[u8]) -> Result<(), Errno> {
+pub(crate) fn write(memory: &mut dyn Memory, addr: u32, bytes: &[u8]) -> Result<(), Errno> {
     let range = range(memory, addr, bytes.len() as u64)?;
-    memory[range].copy_from_slice(bytes);
-    Ok(())
+    memory.store(range.start, bytes)
 }
 
-pub(crate) fn read_u8(memory: &[u8], addr: u32) -> Result<u8, Errno> {
+pub(crate) fn read_u8(memory: &dyn Memory, addr: u32) -> Result<u8, Errno> {
     Ok(u8::from_le_bytes(read(memory, addr)?))
 }
 
-pub(crate) fn read_u16(memory: &[u8], addr: u32) -> Result<u16, Errno> {
+pub(crate) fn read_u16(memory: &dyn Memory, addr: u32) -> Result<u16, Errno> {
     Ok(u16::from_le_bytes(read(memory, addr)?))
 }
 
-pub(crate) fn read_u32(memory: &[u8], addr: u32) -> Result<u32, Errno> {
+pub(crate) fn read_u32(memory: &dyn Memory, addr: u32) -> Result<u32, Errno> {
     Ok(u32::from_le_bytes(read(memory, addr)?))
 }
 
-pub(crate) fn read_u64(memory: &[u8], addr: u32) -> Result<u64, Errno> {
+pub(crate) fn read_u64(memory: &dyn Memory, addr: u32) -> Result<u64, Errno> {
     Ok(u64::from_le_bytes(read(memory, addr)?))
 }
 
-pub(crate) fn write_u32(memory: &mut [u8], addr: u32, value: u32) -> Result<(), Errno> {
+pub(crate) fn write_u32(memory: &mut dyn Memory, addr: u32, value: u32) -> Result<(), Errno> {
     write(memory, addr, &value.to_le_bytes())
 }
 
-pub(crate) fn write_u64(memory: &mut [u8], addr: u32, value: u64) -> Result<(), Errno> {
+pub(crate) fn write_u64(memory: &mut dyn Memory, addr: u32, value: u64) -> Result<(), Errno> {
     write(memory, addr, &value.to_le_bytes())
 }
 
@@ -116,7 +176,7 @@ impl Batch {
 
 impl Buffers {
     /// The list of `count` buffers at `addr`.
-    pub(crate) fn new(memory: &[u8], addr: u32, count: u32) -> Result<Buffers, Errno> {
+    pub(crate) fn new(memory: &dyn Memory, addr: u32, count: u32) -> Result<Buffers, Errno> {
         range(memory, addr, u64::from(count) * IOVEC_LEN)?;
         Ok(Buffers { addr, count })
     }
@@ -125,7 +185,7 @@ impl Buffers {
     /// the list. The sum of the lengths of a batch stays below `limit`: the last range is cut.
     pub(crate) fn batch(
         &self,
-        memory: &[u8],
+        memory: &dyn Memory,
         from: u32,
         limit: usize,
     ) -> Result<Option<Batch>, Errno> {
@@ -172,7 +232,7 @@ mod tests {
         );
         assert_eq!(range(&memory, u32::MAX, u64::MAX), Err(Errno::Fault));
         assert_eq!(
-            slice(&memory, 8, u32::MAX),
+            copy(&memory, 8, u32::MAX),
             Err(Errno::Fault),
             "no wrap to the start"
         );

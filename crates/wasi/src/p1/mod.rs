@@ -1,5 +1,5 @@
 //! WASI preview 1, a file per family of functions. Each function takes the context, the guest's
-//! memory as bytes, and its arguments, and knows nothing of instances: what joins it to the runtime
+//! memory, and its arguments, and knows nothing of instances: what joins it to the runtime
 //! is the table in `link.rs`.
 
 mod absent;
@@ -15,6 +15,7 @@ mod poll;
 mod proc;
 mod random;
 pub(crate) mod readdir;
+mod transfer;
 
 pub use link::add_to_linker;
 

@@ -9,12 +9,13 @@ use crate::blocking;
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::fd_table::{Descriptor, Target};
+use crate::p1::clock;
 use crate::p1::fd::host_fd;
 use crate::p1::layout::{
     EVENT_LEN, Event, FileType, Rights, SUBSCRIPTION_LEN, SubclockFlags, Subscription,
     SubscriptionKind,
 };
-use crate::p1::{clock, memory};
+use crate::p1::memory::{self, Memory};
 use crate::stdio::{Input, Stream};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::BorrowedFd;
@@ -27,7 +28,7 @@ const MAX_SUBSCRIPTIONS: u32 = 1 << 16;
 
 pub(crate) fn poll_oneoff(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     subscriptions: u32,
     events: u32,
     count: u32,

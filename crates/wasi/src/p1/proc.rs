@@ -4,6 +4,7 @@
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::error::Exit;
+use crate::p1::memory::Memory;
 
 /// What the run ends with. Guests pass the code as an unsigned number; the bits are kept.
 pub(crate) fn proc_exit(code: u32) -> Exit {
@@ -13,7 +14,7 @@ pub(crate) fn proc_exit(code: u32) -> Exit {
 }
 
 /// Lets another thread of the host have its turn.
-pub(crate) fn sched_yield(_ctx: &mut WasiCtx, _bytes: &mut [u8]) -> Result<(), Errno> {
+pub(crate) fn sched_yield(_ctx: &mut WasiCtx, _bytes: &mut dyn Memory) -> Result<(), Errno> {
     std::thread::yield_now();
     Ok(())
 }

@@ -3,17 +3,32 @@
 use crate::blocking;
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
-use crate::p1::memory;
+use crate::p1::memory::{self, Memory};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 pub(crate) fn random_get(
     _ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     buf: u32,
     buf_len: u32,
 ) -> Result<(), Errno> {
-    let mut rest = memory::slice_mut(bytes, buf, buf_len)?;
-    // The kernel gives at most 32 MiB at a time, and less when a signal comes.
+    let range = memory::range(bytes, buf, buf_len.into())?;
+    if let Some(own) = bytes.own() {
+        return fill(&mut own[range]);
+    }
+    let mut piece = [0; 256];
+    let mut at = range.start;
+    while at < range.end {
+        let piece = &mut piece[..(range.end - at).min(256)];
+        fill(piece)?;
+        bytes.store(at, piece)?;
+        at += piece.len();
+    }
+    Ok(())
+}
+
+/// The kernel gives at most 32 MiB at a time, and less when a signal comes.
+fn fill(mut rest: &mut [u8]) -> Result<(), Errno> {
     while !rest.is_empty() {
         let len = blocking::retry(|| getrandom(&mut *rest, GetRandomFlags::empty()))?;
         rest = &mut rest[len..];

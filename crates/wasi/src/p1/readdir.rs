@@ -9,7 +9,7 @@ use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::fd_table::{OpenDir, Target};
 use crate::p1::layout::{FileType, Rights, dirent};
-use crate::p1::memory;
+use crate::p1::memory::{self, Memory};
 use rustix::fs::{AtFlags, Dir as HostDir, Mode, OFlags, fstat, openat, statat};
 
 /// One entry of a listing.
@@ -22,7 +22,7 @@ pub(crate) struct Entry {
 
 pub(crate) fn fd_readdir(
     ctx: &mut WasiCtx,
-    bytes: &mut [u8],
+    bytes: &mut dyn Memory,
     fd: u32,
     buf: u32,
     buf_len: u32,
@@ -38,7 +38,7 @@ pub(crate) fn fd_readdir(
     let Target::Dir(open) = &mut descriptor.target else {
         return Err(Errno::Notdir);
     };
-    let out = memory::slice_mut(bytes, buf, buf_len)?;
+    let room = memory::range(bytes, buf, buf_len.into())?.len();
     if cookie == 0 || open.listing.is_none() {
         open.listing = Some(list(open)?);
     }
@@ -46,27 +46,27 @@ pub(crate) fn fd_readdir(
     let first = usize::try_from(cookie)
         .unwrap_or(usize::MAX)
         .min(listing.len());
-    let used = fill(out, &listing[first..], first as u64);
-    memory::write_u32(bytes, bufused, used)
+    let out = fill(room, &listing[first..], first as u64);
+    memory::write(bytes, buf, &out)?;
+    // At most the buffer's length, which came as 32 bits.
+    memory::write_u32(bytes, bufused, out.len() as u32)
 }
 
-/// Writes entries, the first of which has position `at`, until the buffer is full.
-fn fill(out: &mut [u8], entries: &[Entry], at: u64) -> u32 {
-    let mut used = 0;
+/// The bytes of entries, the first of which has position `at`, up to the length of the guest's buffer.
+fn fill(room: usize, entries: &[Entry], at: u64) -> Vec<u8> {
+    let mut out = Vec::new();
     for (next, entry) in (at + 1..).zip(entries) {
         // Host names have at most 255 bytes, 765 once invalid ones are replaced.
         let head = dirent(next, entry.ino, entry.name.len() as u32, entry.filetype);
         for part in [&head[..], entry.name.as_bytes()] {
-            let len = part.len().min(out.len() - used);
-            out[used..used + len].copy_from_slice(&part[..len]);
-            used += len;
+            let len = part.len().min(room - out.len());
+            out.extend_from_slice(&part[..len]);
         }
-        if used == out.len() {
+        if out.len() == room {
             break;
         }
     }
-    // At most the buffer's length, which came as 32 bits.
-    used as u32
+    out
 }
 
 /// Reads the whole directory. Names that are not UTF-8 are listed with their bad bytes replaced:
@@ -143,7 +143,7 @@ mod tests {
                 if at + 24 + name_len > used {
                     break;
                 }
-                let name = memory::slice(&guest.bytes, entry + 24, name_len).unwrap();
+                let name = memory::copy(&guest.bytes, entry + 24, name_len).unwrap();
                 let filetype = memory::read_u8(&guest.bytes, entry + 20).unwrap();
                 found.push((String::from_utf8(name.to_vec()).unwrap(), filetype));
                 cookie = memory::read_u64(&guest.bytes, entry).unwrap();
@@ -233,7 +233,7 @@ mod tests {
     fn a_listing_can_begin_in_the_middle() {
         let mut guest = populated();
         fd_readdir(&mut guest.ctx, &mut guest.bytes, 3, 1024, 8192, 1, 0).unwrap();
-        let name = memory::slice(&guest.bytes, 1024 + 24, 2).unwrap();
+        let name = memory::copy(&guest.bytes, 1024 + 24, 2).unwrap();
         assert_eq!(name, b"..");
     }
 
