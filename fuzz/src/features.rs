@@ -10,6 +10,9 @@ use wasm_smith::Config;
 /// instructions in.
 pub(crate) const FUNCTION_REFERENCES: &str = "function-references";
 
+/// The proposal whose instructions `observe` keeps from waiting for ever.
+pub(crate) const THREADS: &str = "threads";
+
 /// A proposal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Feature {
@@ -71,6 +74,11 @@ pub(crate) fn features() -> &'static [Feature] {
             name: "exception-handling",
             by_default: true,
             enable: |config| config.exceptions_enabled = true,
+        },
+        Feature {
+            name: THREADS,
+            by_default: true,
+            enable: |config| config.threads_enabled = true,
         },
         Feature {
             name: FUNCTION_REFERENCES,

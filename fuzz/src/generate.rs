@@ -8,7 +8,7 @@ use wasmparser::{ExternalKind, Parser, Payload, TypeRef, Validator, WasmFeatures
 
 use crate::engines::host;
 use crate::engines::value::{Type, Value};
-use crate::features::{FUNCTION_REFERENCES, Feature};
+use crate::features::{FUNCTION_REFERENCES, Feature, THREADS};
 use crate::observe::{self, How};
 use crate::random::Random;
 
@@ -63,16 +63,19 @@ impl Case {
     pub(crate) fn of_seed(seed: u64, features: &[Feature]) -> Result<Self> {
         let mut random = Random::new(seed);
         let mut references = false;
+        let mut threads = false;
         let mut canonical = true;
         let mut module = generated(&mut random, |random| {
             let mut config = config(random);
             references = false;
+            threads = false;
             canonical = config.canonicalize_nans;
             for feature in features {
                 // Leaving some out makes their neighbours more frequent.
                 if !random.once_in(8) {
                     (feature.enable)(&mut config);
                     references |= feature.name == FUNCTION_REFERENCES;
+                    threads |= feature.name == THREADS;
                 }
             }
             let len = 1 << (10 + random.below(6));
@@ -84,6 +87,7 @@ impl Case {
             rate: random.pick(&[0, 1, 1, 4]),
             references,
             canonical,
+            tame: threads && !random.once_in(4),
         };
         let wasm = observe::observed(&module.to_bytes(), &mut random, how, (FUEL, fuel))?;
         Ok(Self {
@@ -101,6 +105,7 @@ impl Case {
         let wasmi = WasmFeatures::all()
             .difference(WasmFeatures::EXCEPTIONS)
             .difference(WasmFeatures::GC)
+            .difference(WasmFeatures::THREADS)
             .difference(WasmFeatures::FUNCTION_REFERENCES);
         let mut case = Self {
             seed,
@@ -272,7 +277,6 @@ pub(crate) fn anything(random: &mut Random) -> Result<Vec<u8>> {
         if random.once_in(2) {
             // Features that are refused hide what lies behind them.
             config.gc_enabled = false;
-            config.threads_enabled = false;
             config.compact_imports_enabled = false;
             config.max_imports = 0;
         }
@@ -309,6 +313,33 @@ fn generated(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shared_memories_and_atomics_of_all_kinds_come_up() {
+        let features = crate::features::parse(Some("threads")).unwrap();
+        let text: String = (0..200)
+            .map(|seed| {
+                let case = Case::of_seed(seed, &features).unwrap();
+                wasmprinter::print_bytes(&case.wasm).unwrap()
+            })
+            .collect();
+        for word in [
+            "shared)",
+            "i32.atomic.load",
+            "i64.atomic.store8",
+            "i64.atomic.rmw.add",
+            "i32.atomic.rmw8.cmpxchg_u",
+            "memory.atomic.notify",
+            "memory.atomic.wait64",
+            "atomic.fence",
+        ] {
+            assert!(text.contains(word), "{word}");
+        }
+        // A wait is bounded where its time-out is made.
+        let waits = text.matches("memory.atomic.wait").count();
+        let bounded = text.matches("i64.const 4095\n").count();
+        assert!(bounded >= waits, "{bounded} of {waits}");
+    }
 
     #[test]
     fn a_seed_gives_the_same_case_every_time() {

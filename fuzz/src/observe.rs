@@ -1,6 +1,8 @@
 //! Makes more of a module visible from outside: the global for fuel gets an export, and values that
 //! instructions leave on the stack are mixed into one more global. Most of what a random module computes is
-//! dropped again; without this, a wrong result would seldom be seen.
+//! dropped again; without this, a wrong result would seldom be seen. It also keeps waits short.
+
+mod atomics;
 
 use anyhow::Result;
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
@@ -27,6 +29,8 @@ pub(crate) struct How {
     pub(crate) references: bool,
     /// Whether NaNs become canonical behind instructions that the generator leaves out there.
     pub(crate) canonical: bool,
+    /// Whether most atomic accesses are put where they can succeed.
+    pub(crate) tame: bool,
 }
 
 /// The module, if it exports anything, with its global for fuel exported under a name, and with more in its
@@ -112,11 +116,16 @@ fn observed_func(
     while !ops.eof() {
         let start = ops.original_position();
         let op = ops.read()?;
+        let operands = atomics::operands(&validator, &op);
         validator.op(start, &op)?;
-        if !(how.references
+        let tame = operands.filter(|_| how.tame && !random.once_in(8));
+        if let Some(operands) = tame {
+            atomics::tame(&mut code, &op, &operands, &mut scratch)?;
+        } else if !(how.references
             && random.once_in(2)
             && call_by_reference(&mut code, &op, &callees, random, &mut scratch))
         {
+            atomics::bound_wait(&mut code, &op);
             code.extend(&wasm[start as usize..ops.original_position() as usize]);
         }
         if how.canonical {
@@ -147,7 +156,7 @@ fn observed_func(
         let (count, ty) = group?;
         locals.push((count, RoundtripReencoder.val_type(ty)?));
     }
-    locals.extend(scratch.types.iter().map(|&ty| (1, ty)));
+    locals.extend(scratch.types.iter().map(|&(ty, _)| (1, ty)));
     let mut func = Function::new(locals);
     func.raw(code);
     Ok(func)
@@ -166,15 +175,21 @@ fn worth_it(op: &str, top: wasmparser::ValType) -> bool {
 /// Locals behind a function's own.
 struct Scratch {
     first: u32,
-    types: Vec<ValType>,
+    types: Vec<(ValType, u32)>,
 }
 
 impl Scratch {
     /// The one for a type.
     fn of(&mut self, ty: ValType) -> u32 {
-        let known = self.types.iter().position(|&known| known == ty);
+        self.nth(ty, 0)
+    }
+
+    /// One of several for a type.
+    fn nth(&mut self, ty: ValType, number: u32) -> u32 {
+        let wanted = (ty, number);
+        let known = self.types.iter().position(|&known| known == wanted);
         let at = known.unwrap_or_else(|| {
-            self.types.push(ty);
+            self.types.push(wanted);
             self.types.len() - 1
         });
         self.first + at as u32

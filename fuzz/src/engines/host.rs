@@ -160,6 +160,27 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
+/// A memory to a host function: a slice, or one that is shared and of which there are no slices.
+pub(crate) trait Bytes {
+    /// The byte at an address, if there is one.
+    fn get(&mut self, at: usize) -> Option<u8>;
+
+    /// Writes a byte, if there is one at that address.
+    fn set(&mut self, at: usize, byte: u8);
+}
+
+impl Bytes for [u8] {
+    fn get(&mut self, at: usize) -> Option<u8> {
+        <[u8]>::get(self, at).copied()
+    }
+
+    fn set(&mut self, at: usize, byte: u8) {
+        if let Some(place) = self.get_mut(at) {
+            *place = byte;
+        }
+    }
+}
+
 impl HostFunc {
     /// The results of a function that needs no guest.
     pub(crate) fn mix(&self, args: &[Value]) -> Result<Vec<Value>, Failed> {
@@ -176,15 +197,13 @@ impl HostFunc {
     }
 
     /// Writes or reads a byte; outside the memory it does nothing or reads a number of its own.
-    pub(crate) fn touch(&self, args: &[Value], memory: &mut [u8]) -> Vec<Value> {
+    pub(crate) fn touch(&self, args: &[Value], memory: &mut (impl Bytes + ?Sized)) -> Vec<Value> {
         let arg = |i: usize| args.get(i).map_or(0, |value| value.bits() as u32);
-        let byte = memory.get_mut(arg(0) as usize % (1 << 20));
+        let at = arg(0) as usize % (1 << 20);
         if self.does == Does::Poke {
-            if let Some(byte) = byte {
-                *byte = arg(1) as u8;
-            }
+            memory.set(at, arg(1) as u8);
             return Vec::new();
         }
-        vec![Value::I32(byte.map_or(0xffff, |byte| (*byte).into()))]
+        vec![Value::I32(memory.get(at).map_or(0xffff, Into::into))]
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod selvedge;
 pub(crate) mod value;
 pub(crate) mod wasmi;
 pub(crate) mod wasmtime;
+mod window;
 
 use xxhash_rust::xxh3::xxh3_64;
 

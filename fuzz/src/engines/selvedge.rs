@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use selvedge::{
     Cpu, Engine as RuntimeEngine, ExternRef, FuncType, HostError, InstanceHandle, Limits, Linker,
-    OptLevel, Region, RuntimeError, Settings, TrapCode, Val, ValType, Vmctx,
+    OptLevel, Region, RuntimeError, Settings, SharedMemory, TrapCode, Val, ValType, Vmctx,
 };
 
-use super::host::{Does, FUNCS, Failed, HostFunc, MAX_DEPTH, MODULE};
+use super::host::{Bytes, Does, FUNCS, Failed, HostFunc, MAX_DEPTH, MODULE};
 use super::value::{Outcome, Trap, Type, Value};
 use super::{Contents, Engine, Guest, State};
 use crate::generate::{Case, FUEL, MEMORY_LIMIT, TABLE_LIMIT};
@@ -25,18 +25,26 @@ pub(crate) struct Selvedge {
 }
 
 impl Selvedge {
-    /// Selvedge without optimisation and with it, both making NaNs canonical, and for a CPU that can do less.
+    /// Selvedge without optimisation and with it, both making NaNs canonical, and for a CPU that can do
+    /// less, with all bounds checked by code.
     pub(crate) fn variants() -> anyhow::Result<Vec<Self>> {
         let settings = Settings::default()
             .with_parallel_compilation(false)
             .with_relaxed_simd_deterministic(true);
         let canonical = settings.clone().with_nan_canonicalization(true);
         let none = canonical.clone().with_opt_level(OptLevel::None);
-        let baseline = settings.clone().with_cpu(Cpu::Baseline);
+        let baseline = settings
+            .clone()
+            .with_cpu(Cpu::Baseline)
+            .with_explicit_bounds(true);
         Ok(vec![
             Self::new("selvedge -O none", true, &none)?,
             Self::new("selvedge -O speed", true, &canonical)?,
-            Self::new("selvedge --cpu baseline", false, &baseline)?,
+            Self::new(
+                "selvedge --cpu x86-64-v2 --explicit-bounds",
+                false,
+                &baseline,
+            )?,
         ])
     }
 
@@ -121,9 +129,18 @@ impl Guest for SelvedgeGuest {
 
     fn state(&mut self) -> State {
         let instance = &self.instance;
-        let memory = |name: &String| match instance.memory(name) {
-            Ok(bytes) => Contents::of_bytes(&bytes),
-            Err(_) => Contents::of_bytes(b"no memory"),
+        let memory = |name: &String| {
+            if let Ok(shared) = instance.shared_memory(name) {
+                let mut bytes = vec![0; shared.len() as usize];
+                return match shared.read(0, &mut bytes) {
+                    Ok(()) => Contents::of_bytes(&bytes),
+                    Err(_) => Contents::of_bytes(b"no read"),
+                };
+            }
+            match instance.memory(name) {
+                Ok(bytes) => Contents::of_bytes(&bytes),
+                Err(_) => Contents::of_bytes(b"no memory"),
+            }
         };
         let table = |name: &String| {
             let len = instance.table_len(name).unwrap_or(0);
@@ -199,12 +216,29 @@ fn run(func: &HostFunc, vmctx: &Vmctx<'_>, args: &[Value]) -> Result<Vec<Value>,
         Does::Mix | Does::Fail => func
             .mix(args)
             .map_err(|Failed| HostError::new("failed on purpose")),
-        Does::Poke | Does::Peek => Ok(match vmctx.heap_mut() {
-            Ok(mut heap) => func.touch(args, &mut heap),
+        Does::Poke | Does::Peek => Ok(match (vmctx.shared_memory(), vmctx.heap_mut()) {
+            (Some(shared), _) => func.touch(args, &mut Shared(shared)),
+            (None, Ok(mut heap)) => func.touch(args, &mut heap[..]),
             // There is no memory.
-            Err(_) => func.touch(args, &mut []),
+            (None, Err(_)) => func.touch(args, &mut [][..]),
         }),
         Does::Again => again(vmctx, args).map(|tag| vec![Value::I32(tag)]),
+    }
+}
+
+/// A shared memory as host functions touch it.
+struct Shared(SharedMemory);
+
+impl Bytes for Shared {
+    fn get(&mut self, at: usize) -> Option<u8> {
+        let mut byte = [0];
+        self.0.read(at as u64, &mut byte).ok()?;
+        Some(byte[0])
+    }
+
+    fn set(&mut self, at: usize, byte: u8) {
+        // Outside there is nothing to write.
+        let _ = self.0.write(at as u64, &[byte]);
     }
 }
 
@@ -269,6 +303,8 @@ fn trap(code: TrapCode) -> Trap {
         TrapCode::NullReference
         | TrapCode::NullFuncReference
         | TrapCode::NullExceptionReference => Trap::NullReference,
+        TrapCode::UnalignedAtomic => Trap::Unaligned,
+        TrapCode::ExpectedSharedMemory => Trap::NotShared,
         _ => Trap::Other,
     }
 }

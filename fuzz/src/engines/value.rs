@@ -176,6 +176,10 @@ pub(crate) enum Trap {
     BadConversion,
     /// A reference to a function, an object or an exception that must not be null.
     NullReference,
+    /// An atomic access at an address that is no multiple of its length.
+    Unaligned,
+    /// A wait on a memory that is not shared.
+    NotShared,
     /// One that has no counterpart.
     Other,
 }

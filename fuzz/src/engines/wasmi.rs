@@ -168,7 +168,7 @@ fn run(
             let memory = name.and_then(|name| caller.get_export(&name));
             Ok(match memory.and_then(Extern::into_memory) {
                 Some(memory) => func.touch(args, memory.data_mut(&mut *caller)),
-                None => func.touch(args, &mut []),
+                None => func.touch(args, &mut [][..]),
             })
         }
         Does::Again => Ok(vec![Value::I32(again(caller, args))]),

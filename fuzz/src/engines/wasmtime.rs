@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use wasmtime::{
     AsContextMut, Caller, Config, Error, Extern, ExternRef, FuncType, GcHeapOutOfMemory, Instance,
-    Linker, Module, Ref, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder, ThrownException,
-    Trap as TrapCode, V128, Val, ValType,
+    Linker, Module, Ref, SharedMemory, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder,
+    ThrownException, Trap as TrapCode, V128, Val, ValType,
 };
 
 use super::host::{Does, FUNCS, Failed, HostFunc, MAX_DEPTH, MODULE};
 use super::value::{Outcome, Trap, Type, Value};
+use super::window::Window;
 use super::{Contents, Engine, Guest, State};
 use crate::generate::{Case, FUEL, MEMORY_LIMIT, TABLE_LIMIT};
 
@@ -26,6 +27,29 @@ struct Calls {
     case: Arc<Case>,
     depth: u32,
     exhausted: bool,
+    /// Into the shared memories that were looked at, by their names.
+    windows: Vec<(String, Window)>,
+}
+
+impl Calls {
+    /// The window into an exported memory, which is made once.
+    fn window(
+        &mut self,
+        engine: &wasmtime::Engine,
+        name: &str,
+        shared: SharedMemory,
+    ) -> Result<&mut Window, Error> {
+        let known = self.windows.iter().position(|(of, _)| of == name);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let window = Window::new(engine, shared)?;
+                self.windows.push((name.to_owned(), window));
+                self.windows.len() - 1
+            }
+        };
+        Ok(&mut self.windows[at].1)
+    }
 }
 
 impl Wasmtime {
@@ -45,6 +69,8 @@ impl Wasmtime {
             .wasm_exceptions(true)
             .wasm_custom_page_sizes(true)
             .wasm_wide_arithmetic(true)
+            .wasm_threads(true)
+            .shared_memory(true)
             .parallel_compilation(false);
         let engine = wasmtime::Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
@@ -84,6 +110,7 @@ impl Engine for Wasmtime {
             case: Arc::new(case.clone()),
             depth: 0,
             exhausted: false,
+            windows: Vec::new(),
         };
         let mut store = Store::new(&self.engine, calls);
         store.limiter(|calls| &mut calls.limits);
@@ -118,9 +145,18 @@ impl Guest for WasmtimeGuest {
         let case = Arc::clone(&store.data().case);
         let mut memories = Vec::new();
         for name in &case.memories {
-            memories.push(match instance.get_memory(&mut *store, name) {
-                Some(memory) => Contents::of_bytes(memory.data(&*store)),
-                None => Contents::of_bytes(b"no memory"),
+            memories.push(match instance.get_export(&mut *store, name) {
+                Some(Extern::Memory(memory)) => Contents::of_bytes(memory.data(&*store)),
+                Some(Extern::SharedMemory(shared)) => {
+                    let engine = store.engine().clone();
+                    let window = store.data_mut().window(&engine, name, shared);
+                    match window.and_then(Window::bytes) {
+                        Ok(bytes) => Contents::of_bytes(bytes),
+                        // Nobody else has such a memory, so this is a difference.
+                        Err(error) => Contents::of_bytes(error.to_string().as_bytes()),
+                    }
+                }
+                _ => Contents::of_bytes(b"no memory"),
             });
         }
         let mut tables = Vec::new();
@@ -179,10 +215,15 @@ fn run(
         Does::Poke | Does::Peek => {
             // Everything is exported, and in order: the first memory is memory 0.
             let name = caller.data().case.memories.first().cloned();
-            let memory = name.and_then(|name| caller.get_export(&name));
-            Ok(match memory.and_then(Extern::into_memory) {
-                Some(memory) => func.touch(args, memory.data_mut(&mut *caller)),
-                None => func.touch(args, &mut []),
+            let name = name.unwrap_or_default();
+            Ok(match caller.get_export(&name) {
+                Some(Extern::Memory(memory)) => func.touch(args, memory.data_mut(&mut *caller)),
+                Some(Extern::SharedMemory(shared)) => {
+                    let engine = caller.engine().clone();
+                    let window = caller.data_mut().window(&engine, &name, shared)?;
+                    func.touch(args, window)
+                }
+                _ => func.touch(args, &mut [][..]),
             })
         }
         Does::Again => Ok(vec![Value::I32(again(caller, args))]),
@@ -246,6 +287,8 @@ fn trap(code: TrapCode) -> Trap {
         TrapCode::IntegerOverflow => Trap::IntegerOverflow,
         TrapCode::BadConversionToInteger => Trap::BadConversion,
         TrapCode::NullReference => Trap::NullReference,
+        TrapCode::HeapMisaligned => Trap::Unaligned,
+        TrapCode::AtomicWaitNonSharedMemory => Trap::NotShared,
         _ => Trap::Other,
     }
 }
