@@ -133,7 +133,7 @@ fn folded(bits: &[u64]) -> u64 {
 
 fn check_fold<P: WasmParams>(params: P, bits: &[u64]) {
     let sandbox = Sandbox::new();
-    let mut instance = sandbox.instance(&folding(&P::types()));
+    let mut instance = sandbox.instance(&folding(P::types()));
     let func: TypedFunc<P, u64> = instance.typed_func("f").unwrap();
     assert_eq!(func.call(&mut instance, params).unwrap(), folded(bits));
 }
@@ -202,7 +202,7 @@ fn constants<R: WasmResults>() -> R {
     let types = R::types();
     let list: Vec<String> = types.iter().map(ToString::to_string).collect();
     let body: Vec<String> = (1..)
-        .zip(&types)
+        .zip(types)
         .map(|(i, ty)| format!("({ty}.const {i})"))
         .collect();
     let sandbox = Sandbox::new();

@@ -133,7 +133,7 @@ macro_rules! typed_host {
                 0.0 $(+ $var as f64 * f64::from(1u32 << $n))*
             })
             .unwrap();
-        let ty = FuncType::new(<($($ty,)*) as WasmParams>::types(), [ValType::F64]);
+        let ty = FuncType::new(<($($ty,)*) as WasmParams>::types().iter().copied(), [ValType::F64]);
         let consts: String = ty.params.iter().zip(1..).map(|(ty, n)| format!("({ty}.const {n})")).collect();
         let mut instance = sandbox.instance(&format!(
             "(module (import \"h\" \"f\" (func $f {} (result f64)))

@@ -61,7 +61,7 @@ pub use program::Program;
 pub use region::Region;
 pub use region::alloc::AllocStrategy;
 pub use region::limits::Limits;
-pub use region::options::RegionOptions;
+pub use region::options::{RegionOptions, WhenFull};
 pub use selvedge_artifact::traps::TrapCode;
 pub use selvedge_artifact::tunables::Tunables;
 pub use selvedge_artifact::types::{

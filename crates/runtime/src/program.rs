@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::arch;
 use crate::error::Error;
@@ -11,6 +11,7 @@ use crate::host::func::HostFunc;
 use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::Tag;
 use crate::module::Module;
+use crate::region::RegionInner;
 use crate::sys::memfd;
 use crate::sys::mmap::FileMap;
 use crate::vm::context::VMFuncRef;
@@ -27,6 +28,37 @@ struct Inner {
     module: Module,
     imports: Arc<Imports>,
     image: Option<Arc<Image>>,
+    /// Regions that may have slots ready for the program.
+    regions: Mutex<Vec<Weak<RegionInner>>>,
+}
+
+impl Drop for Inner {
+    /// Nobody can ask for another instance: what is kept for one goes.
+    fn drop(&mut self) {
+        let regions = self.regions.get_mut();
+        for region in regions.unwrap_or_else(PoisonError::into_inner) {
+            if let Some(region) = region.upgrade() {
+                region.forget_unwanted();
+            }
+        }
+    }
+}
+
+/// Names a program without keeping it.
+#[derive(Clone)]
+pub(crate) struct WeakProgram(Weak<Inner>);
+
+impl WeakProgram {
+    /// Whether it names this program.
+    pub(crate) fn is(&self, program: &Program) -> bool {
+        // The allocation stays as long as it is named, so no other program can be at its place.
+        Weak::as_ptr(&self.0) == Arc::as_ptr(&program.inner)
+    }
+
+    /// Whether somebody has the program.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
 }
 
 /// Imported functions as generated code sees them, and what keeps them alive (I-11).
@@ -59,6 +91,7 @@ impl Program {
                 module: module.clone(),
                 imports: Arc::new(imports),
                 image,
+                regions: Mutex::default(),
             }),
         })
     }
@@ -66,6 +99,20 @@ impl Program {
     /// The module.
     pub fn module(&self) -> &Module {
         &self.inner.module
+    }
+
+    /// The program by name, for what a region keeps for it.
+    pub(crate) fn known_to(&self, region: &Arc<RegionInner>) -> WeakProgram {
+        let regions = self.inner.regions.lock();
+        let mut regions = regions.unwrap_or_else(PoisonError::into_inner);
+        if !regions
+            .iter()
+            .any(|known| known.as_ptr() == Arc::as_ptr(region))
+        {
+            regions.retain(|known| known.strong_count() > 0);
+            regions.push(Arc::downgrade(region));
+        }
+        WeakProgram(Arc::downgrade(&self.inner))
     }
 
     pub(crate) fn imports(&self) -> &Arc<Imports> {
@@ -141,6 +188,12 @@ pub(crate) fn host_func_ref(module: &Module, ty: TypeIdx, func: &HostFunc) -> VM
         ctx: func.env_addr,
         type_id: module.type_ids()[ty.index()],
         kind,
+    }
+}
+
+impl fmt::Debug for WeakProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WeakProgram({:?})", self.0.as_ptr())
     }
 }
 

@@ -77,7 +77,7 @@ pub use selvedge_runtime::{SharedMemory, WaitResult};
 
 // Regions: address space for instances.
 pub use selvedge_runtime::{
-    AllocStrategy, Growing, Growth, Limiter, Limits, Region, RegionOptions,
+    AllocStrategy, Growing, Growth, Limiter, Limits, Region, RegionOptions, WhenFull,
 };
 
 // Instances and what they are called with.

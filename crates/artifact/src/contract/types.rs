@@ -255,6 +255,11 @@ impl FuncType {
         }
     }
 
+    /// [`AbiSig::array_slots`] of [`FuncType::abi`], which is not made for it.
+    pub fn array_slots(&self) -> usize {
+        self.params.len().max(self.results.len())
+    }
+
     /// The machine-level signature.
     pub fn abi(&self) -> AbiSig {
         AbiSig {

@@ -73,7 +73,7 @@ pub trait WasmResults: Sealed + Sized + 'static {
     /// How many there are.
     const COUNT: usize;
     /// Their Wasm types.
-    fn types() -> Vec<ValType>;
+    fn types() -> &'static [ValType];
     /// To a register.
     #[doc(hidden)]
     fn into_reg(self) -> Self::Reg;
@@ -90,7 +90,7 @@ pub trait WasmParams: Sealed + Sized + 'static {
     /// How many there are.
     const COUNT: usize;
     /// Their Wasm types.
-    fn types() -> Vec<ValType>;
+    fn types() -> &'static [ValType];
     /// To slots.
     #[doc(hidden)]
     fn store(self, slots: &mut dyn FnMut(usize, u64));
@@ -99,8 +99,8 @@ pub trait WasmParams: Sealed + Sized + 'static {
 impl<T: WasmTy> WasmResults for T {
     type Reg = T::Abi;
     const COUNT: usize = 1;
-    fn types() -> Vec<ValType> {
-        vec![T::TYPE]
+    fn types() -> &'static [ValType] {
+        const { &[T::TYPE] }
     }
     fn into_reg(self) -> T::Abi {
         self.into_abi()
@@ -117,8 +117,8 @@ impl<T: WasmTy> WasmResults for T {
 
 impl<T: WasmTy> WasmParams for T {
     const COUNT: usize = 1;
-    fn types() -> Vec<ValType> {
-        vec![T::TYPE]
+    fn types() -> &'static [ValType] {
+        const { &[T::TYPE] }
     }
     #[inline(always)]
     fn store(self, slots: &mut dyn FnMut(usize, u64)) {
@@ -205,8 +205,8 @@ macro_rules! params_tuple {
     ($($ty:ident $var:ident $n:literal),*) => {
         impl<$($ty: WasmTy),*> WasmParams for ($($ty,)*) {
             const COUNT: usize = 0 $(+ { let _ = $n; 1 })*;
-            fn types() -> Vec<ValType> {
-                vec![$($ty::TYPE),*]
+            fn types() -> &'static [ValType] {
+                const { &[$($ty::TYPE),*] }
             }
             #[inline(always)]
             #[allow(unused_variables, reason = "the empty tuple stores nothing")]
@@ -226,8 +226,8 @@ macro_rules! results_tuple {
             // Several results never travel in a register, see `AbiSig::fits_registers`.
             type Reg = ();
             const COUNT: usize = 0 $(+ { let _ = $n; 1 })*;
-            fn types() -> Vec<ValType> {
-                vec![$($ty::TYPE),*]
+            fn types() -> &'static [ValType] {
+                const { &[$($ty::TYPE),*] }
             }
             fn into_reg(self) {}
             #[inline(always)]
@@ -261,7 +261,7 @@ macro_rules! into_host_func {
             Ret: HostReturn + 'static,
         {
             fn func_type() -> FuncType {
-                FuncType::new([$($ty::TYPE),*], Ret::Results::types())
+                FuncType::new([$($ty::TYPE),*], Ret::Results::types().iter().copied())
             }
             fn into_host_func(self) -> HostFunc {
                 let ty = <Self as IntoHostFunc<($($ty,)*), Ret>>::func_type();

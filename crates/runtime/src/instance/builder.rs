@@ -1,7 +1,7 @@
 //! Options of one instance.
 
 use std::any::{Any, TypeId};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -14,10 +14,11 @@ use crate::instance::record::{ImportedMemory, Record, Resolved};
 use crate::instance::state::State;
 use crate::instance::store::Store;
 use crate::program::Program;
-use crate::region::Region;
 use crate::region::alloc::AllocStrategy;
 use crate::region::limits::Limits;
-use crate::vm::store_ptr::StoreBox;
+use crate::region::slot::Slot;
+use crate::region::{Region, Taken};
+use crate::vm::store_ptr::{LiveStore, StoreBox};
 
 /// Makes an instance with options; see [`Region::instance_builder`].
 pub struct InstanceBuilder<'a> {
@@ -133,36 +134,27 @@ impl<'a> InstanceBuilder<'a> {
             None => *region.limits(),
         };
         limits.admit(module, 0)?;
-        let slot = region.take_slot(program, &alloc)?;
-        let mut store = Store::new(region.engine(), limits);
-        store.embed = embed;
-        store.limiter = RefCell::new(limiter);
-        store.ends_on_growth_failure = Cell::new(ends_on_growth_failure);
-        store.starts_itself = Cell::new(starts_itself);
+        let mut store = match region.take(program, &alloc, |husk| husk.fits(&limits))? {
+            Taken::Husk(husk) => {
+                let mut store = LiveStore::new(husk.into_store());
+                store.region_limits = limits;
+                let main = store.members.first();
+                main.map_or(Ok(()), |main| main.initialize())?;
+                store
+            }
+            Taken::Slot(slot) => new_store(region, program, limits, slot)?,
+        };
+        if !embed.is_empty() {
+            store.embed = embed;
+        }
+        if limiter.is_some() {
+            store.limiter = RefCell::new(limiter);
+        }
+        store.ends_on_growth_failure.set(ends_on_growth_failure);
+        store.starts_itself.set(starts_itself);
         store.alloc = alloc;
-        let mut store = StoreBox::new(store);
-        let memory = |shared| ImportedMemory::Host(OwnMemory::imported(shared));
-        let imports = Resolved {
-            funcs: program.imports().clone(),
-            tables: Vec::new(),
-            memories: program
-                .imports()
-                .memories
-                .iter()
-                .cloned()
-                .map(memory)
-                .collect(),
-            globals: Vec::new(),
-            tags: program.imports().tags.clone(),
-        };
-        let record = Record::new(store.ptr(), 0, module, imports, slot)?;
-        store.add_member(record.clone());
-        record.initialize()?;
         store.state.set(State::initial(module.has_start()));
-        let mut instance = Instance {
-            store,
-            region: region.clone(),
-        };
+        let mut instance = Instance::new(store, region);
         if let Some(units) = fuel {
             instance.set_fuel(units)?;
         }
@@ -171,6 +163,37 @@ impl<'a> InstanceBuilder<'a> {
         }
         Ok(InstanceHandle::new(instance))
     }
+}
+
+/// A store with an instance of the program in a slot that is ready for it.
+#[cold]
+fn new_store(
+    region: &Region,
+    program: &Program,
+    limits: Limits,
+    slot: Slot,
+) -> Result<LiveStore, Error> {
+    let mut store = StoreBox::new(Store::new(region.engine(), limits));
+    let memory = |shared| ImportedMemory::Host(OwnMemory::imported(shared));
+    let imports = program.imports();
+    let imports = Resolved {
+        funcs: imports.clone(),
+        tables: Vec::new(),
+        memories: imports.memories.iter().cloned().map(memory).collect(),
+        globals: Vec::new(),
+        tags: imports.tags.clone(),
+    };
+    let inside = region.is_of(slot.lease());
+    let record = Record::new(store.ptr(), 0, program.module(), imports, slot)?;
+    store.add_member(record.clone());
+    record.initialize()?;
+    record.seal();
+    store.seal_references();
+    // What is outside the region ends with its instance.
+    if record.is_sealed() && inside {
+        store.program = Some(region.name_of(program));
+    }
+    Ok(LiveStore::new(store))
 }
 
 impl fmt::Debug for InstanceBuilder<'_> {

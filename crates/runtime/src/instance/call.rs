@@ -100,8 +100,8 @@ impl Instance {
         let record = self.record(member)?;
         let func = record.exported_func(name)?;
         let ty = record.module().info().func_type(func);
-        let asked = FuncType::new(P::types(), R::types());
-        if *ty != asked {
+        if *ty.params != *P::types() || *ty.results != *R::types() {
+            let asked = FuncType::new(P::types().iter().copied(), R::types().iter().copied());
             return Err(Error::TypeMismatch {
                 what: "the function is",
                 expected: ty.to_string(),

@@ -11,6 +11,11 @@ use crate::vm::ptr::FuncRefPtr;
 /// Fills globals, tables and memories, in the order of the specification. What is in the images is
 /// there already. After an error what was filled before it stays, as the specification says.
 pub(crate) fn initialize(record: &Record) -> Result<(), Error> {
+    initialize_globals_and_tables(record)?;
+    initialize_memories(record)
+}
+
+fn initialize_globals_and_tables(record: &Record) -> Result<(), Error> {
     let info = record.module().info();
     for (i, init) in info.global_inits.iter().enumerate() {
         let global = GlobalIdx::new(info.imported.globals + i as u32);
@@ -40,6 +45,12 @@ pub(crate) fn initialize(record: &Record) -> Result<(), Error> {
             record.drop_elem(elem);
         }
     }
+    Ok(())
+}
+
+/// Copies data segments that are in no image to their memories.
+pub(crate) fn initialize_memories(record: &Record) -> Result<(), Error> {
+    let info = record.module().info();
     for (i, segment) in info.data.iter().enumerate() {
         let data = DataIdx::new(i as u32);
         if let SegmentMode::Active { target, offset } = &segment.mode {

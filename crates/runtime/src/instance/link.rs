@@ -31,7 +31,7 @@ impl Instance {
     pub fn link(&mut self, linker: &Linker, module: &Module) -> Result<Member, Error> {
         let state = self.store.state.get();
         state.check_link()?;
-        if !module.engine().same(self.region.engine()) || !linker.engine().same(module.engine()) {
+        if !module.engine().same(self.region().engine()) || !linker.engine().same(module.engine()) {
             return Err(Error::OtherEngine("module or linker"));
         }
         let imports = self.resolve(linker, module)?;
@@ -45,7 +45,7 @@ impl Instance {
         let program = Program::new(module, none)?;
         let store = &self.store;
         store.region_limits.admit(module, store.memory_total())?;
-        let slot = self.region.take_slot(&program, &store.alloc)?;
+        let slot = self.region().take_slot(&program, &store.alloc)?;
         let position = self.store.members.len();
         let record = Record::new(self.store.ptr(), position, module, imports, slot)?;
         // From here on others may hold references to it, so it stays even if it fails.

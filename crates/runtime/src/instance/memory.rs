@@ -119,6 +119,11 @@ impl OwnMemory {
         }
     }
 
+    /// Whether it has a reservation of its own.
+    pub(crate) fn is_far(&self) -> bool {
+        matches!(self.place, Place::Far(..))
+    }
+
     /// Whether the host holds a slice of it.
     pub(crate) fn is_borrowed(&self) -> bool {
         self.view().is_some_and(GuestMemory::is_borrowed)

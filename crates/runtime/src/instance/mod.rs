@@ -9,6 +9,7 @@ pub(crate) mod globals;
 pub(crate) mod growth;
 pub(crate) mod handle;
 pub(crate) mod heap_words;
+pub(crate) mod husk;
 pub(crate) mod init;
 pub(crate) mod link;
 pub(crate) mod memory;
@@ -19,7 +20,7 @@ pub(crate) mod store;
 pub(crate) mod table;
 
 use std::any::{Any, TypeId};
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{OnceCell, Ref, RefCell, RefMut};
 use std::fmt;
 use std::io::Write;
 use std::rc::Rc;
@@ -36,7 +37,7 @@ use crate::region::Region;
 use crate::region::limits::Limits;
 use crate::value::{Func, RunResult, UntypedRetVal, Val};
 use crate::vm::memory::GuestMemory;
-use crate::vm::store_ptr::StoreBox;
+use crate::vm::store_ptr::LiveStore;
 use growth::Asker;
 use record::Record;
 use state::State;
@@ -51,9 +52,9 @@ use state::State;
 /// must be [reset](Instance::reset) first. While the guest is suspended, everything but running another
 /// function is allowed: its memory, globals and tables can be looked at and changed.
 pub struct Instance {
-    // The region outlives the slots of the store: fields drop in this order.
-    pub(crate) store: StoreBox,
-    region: Region,
+    pub(crate) store: LiveStore,
+    /// Its region, once it has been asked for. The slots of the store keep it anyway.
+    region: OnceCell<Region>,
 }
 
 /// The memory that is meant where none is named.
@@ -69,6 +70,19 @@ impl Member {
 }
 
 impl Instance {
+    /// An instance of a region, or of one outside it for which it counts as its own.
+    fn new(store: LiveStore, region: &Region) -> Self {
+        let instance = Self {
+            store,
+            region: OnceCell::new(),
+        };
+        let main = instance.store.members.first();
+        if !main.is_some_and(|main| main.is_in(region)) {
+            instance.region.get_or_init(|| region.clone());
+        }
+        instance
+    }
+
     /// Runs an exported function.
     ///
     /// # Errors
@@ -271,7 +285,8 @@ impl Instance {
 
     /// The region that the instance is of.
     pub fn region(&self) -> &Region {
-        &self.region
+        self.region
+            .get_or_init(|| self.store.members[0].lease().region_handle())
     }
 
     /// The bytes of memory 0.
@@ -403,6 +418,9 @@ impl Drop for Instance {
     /// Unwinds the frames of a host function that is suspended, if they are this thread's. Those of another
     /// thread stay, with their stack, for ever: they can run nowhere else.
     fn drop(&mut self) {
+        if self.store.state.get().check_resume().is_ok() {
+            self.store.spoil();
+        }
         crate::vm::resume::abandon_for_good(&self.store);
     }
 }

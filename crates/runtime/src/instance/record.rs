@@ -1,18 +1,19 @@
 //! One module in one slot: the runtime's record of it, which its context names.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use selvedge_artifact::ids::{DataIdx, ElemIdx, FuncIdx, GlobalIdx, MemoryIdx, TableIdx, TagIdx};
+use selvedge_artifact::module::SegmentMode;
 use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::vmfields::{
     ENTRY_FIRST_TYPE, ENTRY_FOREIGN, ENTRY_NULL, KIND_GUEST, VMCONTEXT_MAGIC, table_entry,
     vm_context_header,
 };
-use selvedge_artifact::vmoffsets::VMOffsets;
+use selvedge_artifact::vmoffsets::{GLOBAL_LEN, VMOffsets};
 
 use crate::arch;
 use crate::error::Error;
@@ -21,12 +22,14 @@ use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::Tag;
 use crate::instance::builtins::LibTrap;
 use crate::instance::growth::Asker;
+use crate::instance::init;
 use crate::instance::memory::OwnMemory;
 use crate::instance::store::Store;
 use crate::instance::table::OwnTable;
 use crate::module::Module;
 use crate::program::Imports;
-use crate::region::slot::Slot;
+use crate::region::Region;
+use crate::region::slot::{Lease, Slot};
 use crate::value::Val;
 use crate::vm::callee::Callee;
 use crate::vm::context::{ArraySlot, Context, VMFuncRef};
@@ -71,8 +74,19 @@ pub(crate) struct Record {
     func_refs: RefCell<FuncRefs>,
     dropped_data: RefCell<Vec<bool>>,
     dropped_elems: RefCell<Vec<bool>>,
+    /// Whether segments were dropped since the record was sealed.
+    segments_changed: Cell<bool>,
+    sealed: OnceCell<Sealed>,
     // Last: the views above look into it.
     slot: RefCell<Slot>,
+}
+
+/// What a record had before its instance did anything, beside what its tables and its slot keep.
+struct Sealed {
+    /// The cells of its globals.
+    globals: Box<[u8]>,
+    /// Whether data segments are to be copied for every instance.
+    copies_data: bool,
 }
 
 /// References to this record's functions, made when they are asked for.
@@ -130,6 +144,8 @@ impl Record {
             func_refs: RefCell::default(),
             dropped_data: RefCell::new(vec![false; info.data.len()]),
             dropped_elems: RefCell::new(vec![false; info.elems.len()]),
+            segments_changed: Cell::new(false),
+            sealed: OnceCell::new(),
             slot: RefCell::new(slot),
         });
         record.write_context();
@@ -196,9 +212,106 @@ impl Record {
         }
     }
 
+    /// Takes what there is now for what the record's instance begins with, again and again: it was
+    /// initialized, and nothing else was done. A module that makes a shared memory is not sealed: others may
+    /// keep that. Only a record without imported tables and globals is.
+    pub(crate) fn seal(&self) {
+        let segments = self.module.info().data.iter();
+        let mut modes = segments.map(|segment| &segment.mode);
+        let copies_data = modes.any(|mode| matches!(mode, SegmentMode::Active { .. }));
+        let own_shared = self.memories.iter().any(|memory| memory.shared().is_some());
+        if own_shared || !self.imports.tables.is_empty() || !self.imports.globals.is_empty() {
+            return;
+        }
+        let (offset, len) = self.globals();
+        let sealed = Sealed {
+            globals: self.context.read_bytes(offset, len),
+            copies_data,
+        };
+        if self.sealed.set(sealed).is_ok() {
+            self.segments_changed.set(false);
+            self.tables.iter().for_each(OwnTable::seal);
+        }
+    }
+
+    /// Whether [`Record::restore`] does all that [`Record::initialize`] did, but for data segments.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed.get().is_some()
+    }
+
+    /// Where the cells of its globals are in the context, and their bytes.
+    fn globals(&self) -> (i32, usize) {
+        let info = self.module.info();
+        let first = GlobalIdx::new(info.imported.globals);
+        let count = info.globals.len() - info.imported.globals as usize;
+        match self.module.offsets().global(first) {
+            Some(offset) if count > 0 => (offset, count * GLOBAL_LEN as usize),
+            _ => (-1, 0),
+        }
+    }
+
+    /// Makes memories, globals, tables and segments what they were when the record was sealed. No slice of a
+    /// memory is out. One that was not sealed is to be initialized anew.
+    pub(crate) fn restore(&self) -> Result<(), Error> {
+        let Some(sealed) = self.sealed.get() else {
+            return self.reset();
+        };
+        for memory in &self.memories {
+            memory.reset(&self.context, &self.slot)?;
+        }
+        let (offset, len) = self.globals();
+        if len > 0 {
+            self.context.write_bytes(offset, &sealed.globals);
+        }
+        for table in &self.tables {
+            table.restore(&self.context, self.vmctx)?;
+        }
+        if self.segments_changed.replace(false) {
+            let info = self.module.info();
+            let mut data = self.dropped_data.borrow_mut();
+            for (dropped, segment) in data.iter_mut().zip(&info.data) {
+                *dropped = segment.mode != SegmentMode::Passive;
+            }
+            let mut elems = self.dropped_elems.borrow_mut();
+            for (dropped, segment) in elems.iter_mut().zip(&info.elems) {
+                *dropped = segment.mode != SegmentMode::Passive;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the record tags of its own again, so that the next instance's are not the last one's.
+    pub(crate) fn renew_tags(&mut self) -> Result<(), Error> {
+        let imported = self.imports.tags.len();
+        for tag in self.tags.iter_mut().skip(imported) {
+            *tag = Tag::new(tag.ty().clone())?;
+        }
+        Ok(())
+    }
+
+    /// Whether it has a memory of its own outside its slot.
+    pub(crate) fn has_far_memory(&self) -> bool {
+        self.memories.iter().any(OwnMemory::is_far)
+    }
+
+    /// Whether its slot is one of a region's.
+    pub(crate) fn is_in(&self, region: &Region) -> bool {
+        region.is_of(self.slot.borrow().lease())
+    }
+
+    /// The lease of its slot.
+    pub(crate) fn lease(&self) -> Arc<Lease> {
+        self.slot.borrow().lease().clone()
+    }
+
+    /// Its slot, for something else.
+    pub(crate) fn into_slot(self) -> Slot {
+        self.slot.into_inner()
+    }
+
     /// Makes memories, tables and segments what they were before [`Record::initialize`]. No slice of a memory
     /// is out.
-    pub(crate) fn reset(&self) -> Result<(), Error> {
+    fn reset(&self) -> Result<(), Error> {
         for memory in &self.memories {
             memory.reset(&self.context, &self.slot)?;
         }
@@ -218,7 +331,19 @@ impl Record {
 
     /// Fills globals, tables and memories as the module says (specification, "Instantiation").
     pub(crate) fn initialize(&self) -> Result<(), Error> {
-        crate::instance::init::initialize(self)
+        match self.sealed.get() {
+            None => init::initialize(self),
+            Some(sealed) if sealed.copies_data => {
+                // They were dropped behind the last copy.
+                let info = self.module.info();
+                for (dropped, segment) in self.dropped_data.borrow_mut().iter_mut().zip(&info.data)
+                {
+                    *dropped &= !matches!(segment.mode, SegmentMode::Active { .. });
+                }
+                init::initialize_memories(self)
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -522,6 +647,7 @@ impl Record {
     }
 
     pub(crate) fn drop_data(&self, data: DataIdx) {
+        self.segments_changed.set(true);
         self.dropped_data.borrow_mut()[data.index()] = true;
     }
 
@@ -547,11 +673,12 @@ impl Record {
             return Err(LibTrap::new(TrapCode::TableOutOfBounds, outside));
         }
         Ok((from..from + count)
-            .map(|i| crate::instance::init::element(self, elements, i as usize))
+            .map(|i| init::element(self, elements, i as usize))
             .collect())
     }
 
     pub(crate) fn drop_elem(&self, elem: ElemIdx) {
+        self.segments_changed.set(true);
         self.dropped_elems.borrow_mut()[elem.index()] = true;
     }
 

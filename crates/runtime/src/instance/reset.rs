@@ -38,7 +38,7 @@ impl Instance {
         }
         self.store.forget_references();
         for member in &self.store.members {
-            member.reset()?;
+            member.restore()?;
         }
         for member in &self.store.members {
             member.initialize()?;

@@ -22,6 +22,7 @@ use crate::instance::exceptions::Exceptions;
 use crate::instance::growth::Limiter;
 use crate::instance::record::Record;
 use crate::instance::state::State;
+use crate::program::WeakProgram;
 use crate::region::alloc::AllocStrategy;
 use crate::region::limits::Limits;
 use crate::stack::Bounds;
@@ -82,6 +83,10 @@ pub(crate) struct Store {
     pub(crate) starts_itself: Cell<bool>,
     /// Which slots linked modules get.
     pub(crate) alloc: AllocStrategy,
+    /// The program whose next instance may begin with this store.
+    pub(crate) program: Option<WeakProgram>,
+    /// Whether something has happened after which the store can't be kept for another instance.
+    spoilt: Cell<bool>,
     pending: Cell<Option<Outcome>>,
     id: u64,
     foreign: RefCell<Foreign>,
@@ -93,6 +98,8 @@ pub(crate) struct Store {
 struct Foreign {
     list: Vec<FuncRefPtr>,
     numbers: HashMap<FuncRefPtr, u32>,
+    /// How many the tables of the first member begin with.
+    sealed: usize,
 }
 
 /// Host objects that guests hold, by handle. An object stays until the instance is dropped.
@@ -104,7 +111,6 @@ struct Externs {
 
 impl Store {
     pub(crate) fn new(engine: &Engine, limits_of_instance: Limits) -> Self {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let (fuel, count) = Account::unlimited();
         let limits = LimitsCell::new();
         limits.set_fuel(count);
@@ -134,10 +140,103 @@ impl Store {
             ends_on_growth_failure: Cell::new(false),
             starts_itself: Cell::new(false),
             alloc: AllocStrategy::default(),
+            program: None,
+            spoilt: Cell::new(false),
             pending: Cell::new(None),
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: next_ids(),
             foreign: RefCell::default(),
             externs: RefCell::default(),
+        }
+    }
+
+    /// Has the store dropped with its instance, instead of being kept for another.
+    pub(crate) fn spoil(&self) {
+        self.spoilt.set(true);
+    }
+
+    /// Whether the store could be kept for another instance: no guest waits in it.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.spoilt.get() && self.depth.get() == 0 && self.running.get().is_null()
+    }
+
+    /// Drops what the embedder gave to the instance.
+    pub(crate) fn forget_embedder(&mut self) {
+        self.embed.clear();
+        self.limiter.get_mut().take();
+        self.handlers = Handlers::default();
+        self.yielded.take();
+    }
+
+    /// Makes everything but the first member what [`Store::new`] makes it. Every field is named here, so that
+    /// a new one is not forgotten.
+    pub(crate) fn renew(&mut self) {
+        let Self {
+            limits,
+            fuel,
+            engine: _,
+            region_limits: _,
+            members,
+            names,
+            memories,
+            wait_hook,
+            embed,
+            running,
+            waiting,
+            depth,
+            under_host,
+            exceptions,
+            state,
+            members_started,
+            parked,
+            suspension,
+            yielded,
+            catch_panics,
+            handlers,
+            limiter,
+            ends_on_growth_failure,
+            starts_itself,
+            alloc,
+            program: _,
+            spoilt: _,
+            pending,
+            id,
+            foreign: _,
+            externs: _,
+        } = self;
+        let (account, count) = Account::unlimited();
+        *fuel = account;
+        *limits = LimitsCell::new();
+        limits.set_fuel(count);
+        let main = members.first().map_or(0, |main| {
+            main.own_memories().len() + main.host_memories().count()
+        });
+        memories.truncate(main);
+        names.clear();
+        match Arc::get_mut(wait_hook) {
+            Some(hook) => *hook = WaitHook::default(),
+            None => *wait_hook = Arc::default(),
+        }
+        embed.clear();
+        running.set(std::ptr::null());
+        waiting.get_mut().clear();
+        depth.set(0);
+        under_host.set(false);
+        *exceptions = Exceptions::default();
+        state.set(State::Ready);
+        members_started.set(true);
+        parked.set(None);
+        *suspension = Suspension::default();
+        yielded.set(None);
+        catch_panics.set(false);
+        *handlers = Handlers::default();
+        limiter.get_mut().take();
+        ends_on_growth_failure.set(false);
+        starts_itself.set(false);
+        *alloc = AllocStrategy::default();
+        pending.set(None);
+        *id += 1;
+        if id.is_multiple_of(IDS_AT_ONCE) {
+            *id = next_ids();
         }
     }
 
@@ -171,7 +270,7 @@ impl Store {
     /// Number of a function in table entries.
     pub(crate) fn foreign_number(&self, ptr: FuncRefPtr) -> u32 {
         let mut foreign = self.foreign.borrow_mut();
-        let Foreign { list, numbers } = &mut *foreign;
+        let Foreign { list, numbers, .. } = &mut *foreign;
         *numbers.entry(ptr).or_insert_with(|| {
             list.push(ptr);
             (list.len() - 1) as u32
@@ -188,10 +287,27 @@ impl Store {
         self.members.iter().find(|member| member.vmctx() == vmctx)
     }
 
-    /// Forgets references that only a guest could name: of its tables nothing is left.
+    /// Forgets references that only a guest could name: of its tables nothing is left but what they begin
+    /// with.
     pub(crate) fn forget_references(&mut self) {
-        *self.foreign.get_mut() = Foreign::default();
-        *self.externs.get_mut() = Externs::default();
+        let foreign = self.foreign.get_mut();
+        let kept = foreign.sealed;
+        if foreign.list.len() > kept {
+            foreign.list.truncate(kept);
+            foreign
+                .numbers
+                .retain(|_, number| (*number as usize) < kept);
+        }
+        let externs = self.externs.get_mut();
+        if !externs.list.is_empty() {
+            *externs = Externs::default();
+        }
+    }
+
+    /// Takes the foreign functions that tables hold now for those that they begin with.
+    pub(crate) fn seal_references(&self) {
+        let mut foreign = self.foreign.borrow_mut();
+        foreign.sealed = foreign.list.len();
     }
 
     /// Adds a module's record; records never leave.
@@ -305,6 +421,15 @@ impl Store {
             backtrace: self.backtrace(pcs),
         }))
     }
+}
+
+/// Ids that a store takes at once, for the instances that it will be of: threads don't meet at the counter.
+const IDS_AT_ONCE: u64 = 1024;
+
+/// The first of so many ids that no other store has.
+fn next_ids() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(IDS_AT_ONCE);
+    NEXT.fetch_add(IDS_AT_ONCE, Ordering::Relaxed)
 }
 
 impl References for Store {

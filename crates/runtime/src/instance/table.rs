@@ -4,7 +4,7 @@
 //! references hold handles. Entries of a table with a small maximum stand in the context, where
 //! generated code finds them without a load; others on the host's heap.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 
 use selvedge_artifact::types::TableType;
 use selvedge_artifact::vmfields::vm_table_definition;
@@ -13,6 +13,9 @@ use selvedge_artifact::vmoffsets::TABLE_ENTRY_LEN;
 use crate::error::Error;
 use crate::vm::context::Context;
 
+/// Entries that a table on the heap may have room for beyond twice those that it begins with.
+const SPARE: usize = 1024;
+
 /// A table of a record.
 #[derive(Debug)]
 pub(crate) struct OwnTable {
@@ -20,6 +23,21 @@ pub(crate) struct OwnTable {
     /// Offset of its `VMTableDefinition` in the context.
     definition: i32,
     entries: RefCell<Entries>,
+    /// Whether what it holds is what it begins with.
+    state: Cell<State>,
+    /// What it begins with, once it has been changed.
+    sealed: OnceCell<Box<[u64]>>,
+}
+
+/// Whether a table holds what it begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// What it begins with is not known yet.
+    Open,
+    /// It does.
+    Sealed,
+    /// It was changed.
+    Changed,
 }
 
 #[derive(Debug)]
@@ -64,9 +82,56 @@ impl OwnTable {
             ty,
             definition,
             entries: RefCell::new(entries),
+            state: Cell::new(State::Open),
+            sealed: OnceCell::new(),
         };
         table.publish(context, vmctx);
         Ok(table)
+    }
+
+    /// Takes what the table holds for what it begins with.
+    pub(crate) fn seal(&self) {
+        self.state.set(State::Sealed);
+    }
+
+    /// Notes that the table is about to be changed; the first time, keeps what it begins with.
+    fn change(&self, context: &Context) {
+        if self.state.get() != State::Sealed {
+            return;
+        }
+        self.state.set(State::Changed);
+        self.sealed.get_or_init(|| {
+            let mut entries = Vec::with_capacity(self.len() as usize);
+            self.visit(context, &mut |entry| entries.push(entry));
+            entries.into_boxed_slice()
+        });
+    }
+
+    /// Makes the table what it was when it was sealed.
+    ///
+    /// # Errors
+    ///
+    /// As [`OwnTable::new`]. The table is empty then.
+    pub(crate) fn restore(&self, context: &Context, vmctx: usize) -> Result<(), Error> {
+        let (State::Changed, Some(sealed)) = (self.state.get(), self.sealed.get()) else {
+            return Ok(());
+        };
+        self.reset(context, vmctx)?;
+        self.fill(context, sealed);
+        self.state.set(State::Sealed);
+        Ok(())
+    }
+
+    /// Copies entries to the start of the table.
+    fn fill(&self, context: &Context, entries: &[u64]) {
+        match &mut *self.entries.borrow_mut() {
+            Entries::Inline { offset, .. } => {
+                for (at, entry) in (0..).zip(entries) {
+                    context.write(entry_offset(*offset, at), *entry);
+                }
+            }
+            Entries::Heap(own) => own.copy_from_slice(entries),
+        }
     }
 
     /// Makes the table what it was in the beginning: null entries, as many as at first.
@@ -82,10 +147,15 @@ impl OwnTable {
                 *len = self.ty.min;
             }
             Entries::Heap(entries) => {
-                // Never shorter than at first, so there is room; if not, that is an error and not an abort.
                 entries.clear();
+                let len = self.ty.min as usize;
+                if entries.capacity() > 2 * len + SPARE {
+                    // What one guest grew is not kept for all who follow.
+                    *entries = Vec::new();
+                }
+                // If there is no room, that is an error and not an abort.
                 reserve(entries, self.ty.min)?;
-                entries.resize(self.ty.min as usize, 0);
+                entries.resize(len, 0);
             }
         }
         self.publish(context, vmctx);
@@ -157,6 +227,7 @@ impl OwnTable {
         if !self.covers(at, values.len() as u64) {
             return None;
         }
+        self.change(context);
         match &mut *self.entries.borrow_mut() {
             Entries::Inline { offset, .. } => {
                 for (i, value) in (at..).zip(values) {
@@ -214,6 +285,7 @@ impl OwnTable {
         delta: u64,
         value: u64,
     ) -> Result<(), Error> {
+        self.change(context);
         let old = self.len();
         match &mut *self.entries.borrow_mut() {
             Entries::Inline { len, .. } => *len = old + delta,

@@ -1,29 +1,33 @@
 //! A region: a pool of slots with the same limits.
 
 pub(crate) mod alloc;
+pub(crate) mod freelist;
 pub(crate) mod layout;
 pub(crate) mod limits;
 pub(crate) mod options;
 pub(crate) mod reset;
 pub(crate) mod slot;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::instance::builder::InstanceBuilder;
 use crate::instance::handle::InstanceHandle;
-use crate::program::Program;
+use crate::instance::husk::Husk;
+use crate::program::{Program, WeakProgram};
 use crate::sys::{memfd, mmap::Reservation};
 use alloc::AllocStrategy;
+use freelist::{Free, FreeList};
 use layout::Layout;
 use limits::Limits;
-use options::RegionOptions;
+use options::{RegionOptions, WhenFull};
 use reset::Resets;
-use slot::{Slot, SlotState};
+use slot::{Lease, Slot};
 
 /// A pool of slots with the same limits. Clones name the same region; an instance keeps its region alive.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Region {
     inner: Arc<RegionInner>,
 }
@@ -39,10 +43,24 @@ pub(crate) struct RegionInner {
     pub(crate) layout: Layout,
     /// How memories are made clean.
     pub(crate) resets: Resets,
+    /// Slots that are free.
+    pub(crate) free: FreeList,
     engine: Engine,
     limits: Limits,
+    options: RegionOptions,
     capacity: u32,
-    free: Mutex<Vec<SlotState>>,
+    /// Handles of the embedder. Without one, nothing is kept for further instances, which would keep the
+    /// region.
+    handles: AtomicUsize,
+}
+
+/// What a new instance begins with.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// A slot that is ready for the program's memory.
+    Slot(Slot),
+    /// What an instance of the same program has left.
+    Husk(Husk),
 }
 
 impl Region {
@@ -90,20 +108,24 @@ impl Region {
                 .map_file_shared(offset, layout.context_len(), &file, alias, false)
                 .map_err(Error::system("map contexts; try fewer slots"))?;
         }
-        // The lowest slot is handed out first.
-        let free = (0..slots).rev().map(SlotState::new).collect();
-        Ok(Self {
-            inner: Arc::new(RegionInner {
-                space,
-                contexts,
-                layout,
-                resets: Resets::new(options),
-                engine: engine.clone(),
-                limits,
-                capacity: slots,
-                free: Mutex::new(free),
-            }),
-        })
+        Ok(Self::of(Arc::new(RegionInner {
+            space,
+            contexts,
+            layout,
+            resets: Resets::new(options),
+            free: FreeList::new(slots),
+            engine: engine.clone(),
+            limits,
+            options: *options,
+            capacity: slots,
+            handles: AtomicUsize::new(0),
+        })))
+    }
+
+    /// A handle of the region.
+    pub(crate) fn of(inner: Arc<RegionInner>) -> Self {
+        inner.handles.fetch_add(1, Ordering::AcqRel);
+        Self { inner }
     }
 
     /// Makes an instance of a program. A start function, if the module has one, has not run yet: see
@@ -127,14 +149,14 @@ impl Region {
         self.inner.capacity
     }
 
-    /// Slots that are free.
+    /// Slots that are free. Other threads may take and give back some meanwhile.
     pub fn free_slots(&self) -> u32 {
-        self.inner.with_free(|free| free.len()) as u32
+        self.inner.free.len() as u32
     }
 
     /// Slots that are in use.
     pub fn used_slots(&self) -> u32 {
-        self.capacity() - self.free_slots()
+        self.capacity().saturating_sub(self.free_slots())
     }
 
     /// The limits of its instances.
@@ -147,45 +169,119 @@ impl Region {
         &self.inner.engine
     }
 
-    /// Takes a slot and makes it ready for a program that the limits admit.
+    /// Whether it is the region of a slot.
+    pub(crate) fn is_of(&self, lease: &Lease) -> bool {
+        std::ptr::eq(&*self.inner, lease.region())
+    }
+
+    /// How a husk of this region names a program.
+    pub(crate) fn name_of(&self, program: &Program) -> WeakProgram {
+        program.known_to(&self.inner)
+    }
+
+    /// Takes a slot and makes it ready for a program that the limits admit, if it is not.
+    pub(crate) fn take(
+        &self,
+        program: &Program,
+        strategy: &AllocStrategy,
+        fits: impl FnOnce(&Husk) -> bool,
+    ) -> Result<Taken, Error> {
+        let free = match self.inner.free.take(strategy, program) {
+            Some(free) => free,
+            None => match self.take_when_full(program, strategy)? {
+                Some(free) => free,
+                None => return self.take_outside(program),
+            },
+        };
+        let mut slot = match free {
+            Free::Husk(husk) if husk.is_of(program) && fits(&husk) => {
+                return Ok(Taken::Husk(husk));
+            }
+            Free::Husk(husk) => husk.into_slot()?,
+            Free::Slot(state) => Slot::new(Lease::new(self.inner.clone()), state),
+        };
+        slot.prepare(program)?;
+        Ok(Taken::Slot(slot))
+    }
+
+    /// Takes a slot for a module that no husk is kept for.
     pub(crate) fn take_slot(
         &self,
         program: &Program,
         strategy: &AllocStrategy,
     ) -> Result<Slot, Error> {
-        let mut slot = self.take(|free| strategy.choose(free, program))?;
-        slot.prepare(program)?;
-        Ok(slot)
+        match self.take(program, strategy, |_| false)? {
+            Taken::Slot(slot) => Ok(slot),
+            Taken::Husk(husk) => husk.into_slot(),
+        }
     }
 
-    /// Takes the slot at a position of the list of free ones.
-    fn take(&self, choose: impl FnOnce(&[SlotState]) -> Option<usize>) -> Result<Slot, Error> {
-        let state = self.inner.with_free(|free| {
-            let at = choose(free)?;
-            Some(free.remove(at))
-        });
-        let state = state.ok_or(Error::RegionFull {
+    /// What the region's options say of a region that is full: a slot after all, or that there is to be one
+    /// outside.
+    #[cold]
+    fn take_when_full(
+        &self,
+        program: &Program,
+        strategy: &AllocStrategy,
+    ) -> Result<Option<Free>, Error> {
+        let full = Error::RegionFull {
             capacity: self.inner.capacity,
-        })?;
-        Ok(Slot::new(self.inner.clone(), state))
+        };
+        match self.inner.options.when_full {
+            WhenFull::Fail => Err(full),
+            WhenFull::Wait(at_most) => {
+                let free = &self.inner.free;
+                let found = free.wait(at_most, || free.take(strategy, program));
+                found.map(Some).ok_or(full)
+            }
+            WhenFull::Outside => Ok(None),
+        }
+    }
+
+    /// A slot in a region of its own, which ends with it.
+    #[cold]
+    fn take_outside(&self, program: &Program) -> Result<Taken, Error> {
+        let options = RegionOptions {
+            when_full: WhenFull::Fail,
+            ..self.inner.options
+        };
+        let outside = Self::with_options(&self.inner.engine, 1, &self.inner.limits, &options)?;
+        outside.take(program, &AllocStrategy::Recent, |_| false)
     }
 
     /// Takes any slot, as it is.
     #[cfg(test)]
     pub(crate) fn take_any(&self) -> Slot {
-        let slot = self.take(|free| free.len().checked_sub(1));
-        slot.expect("tests leave a slot free")
+        match self.inner.free.take_any() {
+            Some(Free::Slot(state)) => Slot::new(Lease::new(self.inner.clone()), state),
+            _ => panic!("tests leave a slot free, and no husk in it"),
+        }
     }
 }
 
 impl RegionInner {
-    fn with_free<R>(&self, f: impl FnOnce(&mut Vec<SlotState>) -> R) -> R {
-        // The list is whole after every statement above, so a poisoned lock is no reason to stop.
-        f(&mut self.free.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Whether there is a handle by which instances can be made.
+    pub(crate) fn is_open(&self) -> bool {
+        self.handles.load(Ordering::Acquire) > 0
     }
 
-    /// Takes a slot back.
-    pub(crate) fn give_back(&self, state: SlotState) {
-        self.with_free(|free| free.push(state));
+    /// Drops what is kept for programs that are gone.
+    pub(crate) fn forget_unwanted(&self) {
+        drop(self.free.take_husks(|husk| !husk.is_wanted()));
+    }
+}
+
+impl Clone for Region {
+    fn clone(&self) -> Self {
+        Self::of(self.inner.clone())
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        if self.inner.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Husks keep their region; whoever gives one from now on sees that there is no handle.
+            drop(self.inner.free.take_husks(|_| true));
+        }
     }
 }

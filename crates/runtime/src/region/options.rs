@@ -1,5 +1,7 @@
 //! How a region goes about its slots.
 
+use std::time::Duration;
+
 use crate::error::Error;
 use crate::sys::page::page_len;
 
@@ -18,6 +20,8 @@ pub struct RegionOptions {
     /// Whether the system is asked which pages a guest wrote to (`PAGEMAP_SCAN`, Linux 6.7 and later), if it can
     /// tell. Otherwise memories of more than 64 KiB are given back to the system as a whole. Default: yes.
     pub find_written_pages: bool,
+    /// What is done when there is no free slot. Default: [`WhenFull::Fail`].
+    pub when_full: WhenFull,
     /// Bytes that the address of memory 0 of every instance is a multiple of: a power of two. Memories with
     /// 64-bit addresses or pages of one byte, and those after the first, lie elsewhere. What is less than a page
     /// means a page. Default: a page.
@@ -42,7 +46,22 @@ impl Default for RegionOptions {
         Self {
             keep_resident_len: 2 << 20,
             find_written_pages: true,
+            when_full: WhenFull::Fail,
             heap_alignment: 1,
         }
     }
+}
+
+/// What a region does when an instance is to be made and there is no free slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// [`Error::RegionFull`](crate::Error::RegionFull).
+    Fail,
+    /// The calling thread waits until an instance of the region is dropped, at most so long; then
+    /// [`Error::RegionFull`](crate::Error::RegionFull).
+    Wait(Duration),
+    /// The instance gets address space of its own, with the same limits, which is unmapped when it is dropped.
+    /// It takes as long as a new region of one slot, and is not counted among the region's.
+    Outside,
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::program::{Image, Program};
-use crate::region::RegionInner;
+use crate::region::freelist::Free;
 use crate::region::layout::round_up_to_page;
+use crate::region::{Region, RegionInner};
 
 /// A slot while it is not in use.
 #[derive(Debug)]
@@ -49,6 +50,12 @@ impl SlotState {
         }
     }
 
+    /// Its number.
+    #[cfg(test)]
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
     /// Whether the slot last ran the same module with the same image, and has both in place.
     pub(crate) fn is_ready_for(&self, program: &Program) -> bool {
         let image = self.image.as_ref().map(Arc::as_ptr);
@@ -56,10 +63,31 @@ impl SlotState {
     }
 }
 
+/// What keeps a region alive for one slot in use. Each has its own, so that threads don't meet at the region's
+/// count.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<RegionInner>);
+
+impl Lease {
+    pub(crate) fn new(region: Arc<RegionInner>) -> Arc<Self> {
+        Arc::new(Self(region))
+    }
+
+    /// The region.
+    pub(crate) fn region(&self) -> &RegionInner {
+        &self.0
+    }
+
+    /// The region as the embedder has it.
+    pub(crate) fn region_handle(&self) -> Region {
+        Region::of(self.0.clone())
+    }
+}
+
 /// A slot in use. Dropping it makes it clean and gives it back.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    region: Arc<RegionInner>,
+    lease: Arc<Lease>,
     /// Taken out only when the slot is given back.
     state: SlotState,
     /// The slot is in an unknown state and must be mapped anew.
@@ -68,31 +96,41 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// Takes charge of a slot.
-    pub(crate) fn new(region: Arc<RegionInner>, state: SlotState) -> Self {
+    pub(crate) fn new(lease: Arc<Lease>, state: SlotState) -> Self {
         Self {
-            region,
+            lease,
             state,
             broken: false,
         }
     }
 
+    fn region(&self) -> &RegionInner {
+        self.lease.region()
+    }
+
+    /// What keeps its region alive.
+    pub(crate) fn lease(&self) -> &Arc<Lease> {
+        &self.lease
+    }
+
     /// The base of memory 0, which is the guest's `vmctx`.
     pub(crate) fn vmctx(&self) -> *mut u8 {
-        self.region
+        self.region()
             .space
             .base()
-            .wrapping_add(self.region.layout.vmctx(self.state.index))
+            .wrapping_add(self.region().layout.vmctx(self.state.index))
     }
 
     /// The end of the context in the host's writable mapping: what `vmctx` is to the guest.
     pub(crate) fn context_top(&self) -> *mut u8 {
-        let offset = self.region.layout.alias(self.state.index) + self.region.layout.context_len();
-        self.region.contexts.base().wrapping_add(offset)
+        let offset =
+            self.region().layout.alias(self.state.index) + self.region().layout.context_len();
+        self.region().contexts.base().wrapping_add(offset)
     }
 
     /// Bytes of context below the top.
     pub(crate) fn context_len(&self) -> usize {
-        self.region.layout.context_len()
+        self.region().layout.context_len()
     }
 
     /// Makes the slot ready for a program that the limits admit: rights of the context, image of memory 0. The context's contents are
@@ -117,7 +155,7 @@ impl Slot {
     /// Gives the guest write access to the globals of this module and to nothing else of the context.
     fn protect_context(&mut self, program: &Program) -> io::Result<()> {
         let offsets = program.module().offsets();
-        let space = &self.region.space;
+        let space = &self.lease.region().space;
         let (offset, len) = self.state.writable;
         if len > 0 {
             space.protect_read(offset, len)?;
@@ -126,7 +164,7 @@ impl Slot {
             offsets.read_only_len() as usize,
             offsets.writable_len() as usize,
         );
-        let offset = self.region.layout.vmctx(self.state.index) - read_only - writable;
+        let offset = self.region().layout.vmctx(self.state.index) - read_only - writable;
         self.state.writable = (offset, writable);
         if writable > 0 {
             space.protect_read_write(offset, writable)?;
@@ -146,8 +184,8 @@ impl Slot {
 
     /// Maps memory 0: the image from its file, zero pages behind it, nothing beyond the initial length.
     pub(crate) fn map_pages(&mut self, len: usize, image: Option<&Arc<Image>>) -> io::Result<()> {
-        let space = &self.region.space;
-        let base = self.region.layout.vmctx(self.state.index);
+        let space = &self.lease.region().space;
+        let base = self.lease.region().layout.vmctx(self.state.index);
         let state = &mut self.state;
         let mapped = state.accessible_len.max(state.image_len);
         if mapped > 0 {
@@ -173,8 +211,8 @@ impl Slot {
     pub(crate) fn grow_memory(&mut self, len: usize) -> io::Result<()> {
         let old = self.state.accessible_len;
         if len > old {
-            let base = self.region.layout.vmctx(self.state.index);
-            self.region
+            let base = self.region().layout.vmctx(self.state.index);
+            self.region()
                 .space
                 .protect_read_write(base + old, len - old)?;
             self.state.accessible_len = len;
@@ -200,24 +238,24 @@ impl Slot {
 
     /// Gives the pages of memory 0 back to the system, from an offset on: they read as the image, or as zero.
     pub(crate) fn give_back(&mut self, from: usize) -> io::Result<()> {
-        let base = self.region.layout.vmctx(self.state.index);
+        let base = self.region().layout.vmctx(self.state.index);
         let len = self.state.accessible_len - from;
-        self.region.space.decommit(base + from, len)
+        self.region().space.decommit(base + from, len)
     }
 
     /// Makes memory 0 what it was in the beginning, in length and contents. Nobody uses it.
     pub(crate) fn clean(&mut self) -> io::Result<()> {
-        let base = self.region.layout.vmctx(self.state.index);
+        let base = self.region().layout.vmctx(self.state.index);
         let (accessible, initial) = (self.state.accessible_len, self.state.initial_len);
         if accessible > initial {
             self.give_back(initial)?;
-            let space = &self.region.space;
+            let space = &self.lease.region().space;
             space.protect_none(base + initial, accessible - initial)?;
             self.state.accessible_len = initial;
         }
         let count = self.state.resets;
         self.state.resets = count.wrapping_add(1);
-        let resets = self.region.resets;
+        let resets = self.region().resets;
         resets.reset(self, count)?;
         Ok(())
     }
@@ -236,6 +274,6 @@ impl Drop for Slot {
                 .max(state.image_len)
                 .max(state.initial_len);
         }
-        self.region.give_back(state);
+        self.region().free.give(Free::Slot(state), |_| true);
     }
 }

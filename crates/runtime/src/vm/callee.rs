@@ -62,7 +62,7 @@ impl Callee {
         Self {
             store: record.store().id(),
             target,
-            slots: ty.abi().array_slots(),
+            slots: ty.array_slots(),
             named: (record.position(), func),
         }
     }

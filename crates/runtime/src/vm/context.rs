@@ -140,6 +140,18 @@ impl Context {
         self.write(offset + 8, cell.hi);
     }
 
+    /// Copies bytes out, upwards from an offset.
+    pub(crate) fn read_bytes(&self, offset: i32, len: usize) -> Box<[u8]> {
+        if len == 0 {
+            return Box::default();
+        }
+        let at = self.at(offset, len);
+        let mut bytes = vec![0; len];
+        // SAFETY: as for `read`; the vector is new.
+        unsafe { at.copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
+        bytes.into_boxed_slice()
+    }
+
     /// Writes bytes, upwards from an offset.
     pub(crate) fn write_bytes(&self, offset: i32, bytes: &[u8]) {
         if bytes.is_empty() {

@@ -215,7 +215,7 @@ pub(crate) fn by_array<F>(ty: FuncType, suspending: bool, func: F) -> HostFunc
 where
     F: Fn(&Vmctx<'_>, &mut [ArraySlot]) -> Result<(), HostError> + Send + Sync + 'static,
 {
-    let slots = ty.abi().array_slots();
+    let slots = ty.array_slots();
     let entry = if suspending {
         array_on_fiber::<F>
     } else {

@@ -5,9 +5,12 @@
 //! while the owner itself is borrowed mutably, that is while no guest of the store runs.
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use crate::instance::husk;
 use crate::instance::store::Store;
 
 /// Owns a store.
@@ -48,6 +51,49 @@ impl Drop for StoreBox {
     fn drop(&mut self) {
         // SAFETY: made by `new`, dropped once. Records are dropped with the store.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl fmt::Debug for StoreBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreBox").finish_non_exhaustive()
+    }
+}
+
+/// Owns the store of an instance: when that is dropped, the store is kept for the next one, if it can be.
+#[derive(Debug)]
+pub(crate) struct LiveStore(ManuallyDrop<StoreBox>);
+
+impl LiveStore {
+    pub(crate) fn new(store: StoreBox) -> Self {
+        Self(ManuallyDrop::new(store))
+    }
+
+    /// The pointer for the store's records.
+    pub(crate) fn ptr(&self) -> StorePtr {
+        self.0.ptr()
+    }
+}
+
+impl Deref for LiveStore {
+    type Target = Store;
+    #[inline(always)]
+    fn deref(&self) -> &Store {
+        &self.0
+    }
+}
+
+impl DerefMut for LiveStore {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Store {
+        &mut self.0
+    }
+}
+
+impl Drop for LiveStore {
+    fn drop(&mut self) {
+        // SAFETY: the value is dropped once, and nothing uses the store through it afterwards.
+        husk::release(unsafe { ManuallyDrop::take(&mut self.0) });
     }
 }
 
