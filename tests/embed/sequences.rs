@@ -10,6 +10,9 @@ const GUEST: &str = r#"(module
     (import "h" "value" (func $value (result i32)))
     (import "h" "end" (func $end))
     (import "h" "fail" (func $fail))
+    (import "h" "inner" (func $inner (param i32)))
+    (export "host_end" (func $end)) (export "host_fail" (func $fail))
+    (export "host_middle" (func $middle)) (export "host_inner" (func $inner))
     (memory (export "memory") 1 3)
     (global $n (export "n") (mut i32) (i32.const 0))
     (func (export "count") (global.set $n (i32.add (global.get $n) (i32.const 1))))
@@ -18,11 +21,25 @@ const GUEST: &str = r#"(module
     (func (export "trap") unreachable)
     (func (export "end") (call $end))
     (func (export "fail") (call $fail))
-    (func (export "grow") (drop (memory.grow (i32.const 1)))))"#;
+    (func (export "inner") (param i32) (call $inner (local.get 0)))
+    (func (export "grow") (drop (memory.grow (i32.const 1))))
+    START)"#;
+
+/// Functions that a host function calls, whatever comes of it.
+const INNER: [&str; 7] = [
+    "count",
+    "middle",
+    "value",
+    "trap",
+    "end",
+    "host_end",
+    "host_middle",
+];
 
 /// What the model knows of an instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
+    NotStarted,
     Ready,
     /// Suspended in the middle, so many resumptions before the end.
     Middle(u32),
@@ -32,8 +49,9 @@ enum State {
     Terminated,
 }
 
-fn found(instance: &InstanceHandle) -> [bool; 4] {
+fn found(instance: &InstanceHandle) -> [bool; 5] {
     [
+        instance.is_not_started(),
         instance.is_ready(),
         instance.is_yielded(),
         instance.is_faulted(),
@@ -41,8 +59,9 @@ fn found(instance: &InstanceHandle) -> [bool; 4] {
     ]
 }
 
-fn predicted(state: State) -> [bool; 4] {
+fn predicted(state: State) -> [bool; 5] {
     [
+        state == State::NotStarted,
         state == State::Ready,
         matches!(state, State::Middle(_) | State::Value),
         state == State::Faulted,
@@ -78,17 +97,38 @@ fn sandbox() -> Sandbox {
         .func("h", "fail", |_: &Vmctx<'_>| -> Result<(), HostError> {
             Err(HostError::new("no"))
         })
+        .unwrap()
+        .func("h", "inner", |vmctx: &Vmctx<'_>, which: i32| {
+            let name = INNER[which as usize];
+            let args = if name == "host_middle" {
+                &[Val::I32(1)][..]
+            } else {
+                &[]
+            };
+            let called = vmctx.call_export(name, args);
+            assert_eq!(called.is_ok(), name == "count", "{name}: {called:?}");
+        })
         .unwrap();
     sandbox
 }
 
 /// One step; the state that the model says comes of it.
 fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> State {
+    let has_start = instance.module().has_start();
     let runnable = matches!(state, State::Ready | State::Faulted);
+    let inner = [Val::I32(random.below(INNER.len()) as i32)];
     let mut run = |name: &str, then: State| {
-        let result = instance.run(name, &[]);
+        let args = match name {
+            "inner" | "host_inner" | "host_middle" => &inner[..],
+            _ => &[],
+        };
+        let result = instance.run(name, args);
         if !runnable {
-            assert!(matches!(result, Err(RuntimeError::InvalidArgument(_))));
+            let refused = match state {
+                State::NotStarted => matches!(result, Err(RuntimeError::InstanceNeedsStart)),
+                _ => matches!(result, Err(RuntimeError::InvalidArgument(_))),
+            };
+            assert!(refused, "{name} in {state:?}: {result:?}");
             return state;
         }
         assert_eq!(
@@ -97,7 +137,7 @@ fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> Sta
         );
         then
     };
-    match random.below(14) {
+    match random.below(20) {
         0 => run("count", State::Ready),
         1 => run("middle", State::Middle(2)),
         2 => run("value", State::Value),
@@ -127,7 +167,11 @@ fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> Sta
             instance.reset().unwrap();
             assert_eq!(instance.global("n").unwrap().i32(), Some(0));
             assert_eq!(instance.heap().unwrap().len(), 1 << 16);
-            State::Ready
+            if has_start {
+                State::NotStarted
+            } else {
+                State::Ready
+            }
         }
         11 => {
             let at = random.below(1 << 16);
@@ -140,7 +184,28 @@ fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> Sta
             let _ = instance.grow_memory(1);
             state
         }
+        13 => run("inner", State::Ready),
+        // Host functions that no guest calls.
+        14 => run("host_end", State::Terminated),
+        15 => run("host_fail", State::Faulted),
+        16 if inner[0].i32() == Some(0) => run("host_middle", State::Ready),
+        16 => run("host_middle", State::Faulted),
+        17 => run("host_inner", State::Ready),
+        18 => match instance.run_start() {
+            Ok(()) if state == State::NotStarted => State::Ready,
+            Ok(()) => {
+                assert!(!has_start);
+                state
+            }
+            Err(error) => {
+                assert!(has_start && matches!(error, RuntimeError::StartAlreadyRun));
+                assert_ne!(state, State::NotStarted);
+                state
+            }
+        },
         _ => {
+            instance.globals_mut().set(0, &Val::I32(8)).unwrap();
+            assert_eq!(instance.global("n").unwrap().i32(), Some(8));
             instance.set_global("n", &Val::I32(9)).unwrap();
             assert!(instance.run("absent", &[]).is_err());
             state
@@ -151,11 +216,17 @@ fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> Sta
 #[test]
 fn ten_thousand_random_sequences_of_calls_end_as_the_model_predicts() {
     let sandbox = sandbox();
-    let program = sandbox.program(GUEST);
+    let programs = [
+        (State::Ready, sandbox.program(&GUEST.replace("START", ""))),
+        (
+            State::NotStarted,
+            sandbox.program(&GUEST.replace("START", "(func $start) (start $start)")),
+        ),
+    ];
     for seed in 0..10_000 {
         let mut random = Random::new(seed);
-        let mut instance = sandbox.region.new_instance(&program).unwrap();
-        let mut state = State::Ready;
+        let &(mut state, ref program) = &programs[usize::from(seed % 3 == 0)];
+        let mut instance = sandbox.region.new_instance(program).unwrap();
         for _ in 0..random.below(24) {
             state = step(&mut instance, state, &mut random);
             assert_eq!(found(&instance), predicted(state), "seed {seed}, {state:?}");
