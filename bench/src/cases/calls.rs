@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Case, Work, binary};
-use crate::peers::Mode;
+use crate::peers::{Mode, Suspends};
 
 /// From the host into the guest: the least that a call can do.
 const ADD: &str = r#"
@@ -28,6 +28,7 @@ const CALL_HOST: &str = r#"
 pub(super) fn cases() -> Result<Vec<Case>> {
     let add = binary(ADD)?;
     let call_host = binary(CALL_HOST)?;
+    let [middle, returning] = [call_host.clone(), call_host.clone()];
     Ok(vec![
         Case {
             group: "call",
@@ -44,6 +45,22 @@ pub(super) fn cases() -> Result<Vec<Case>> {
             mode: Mode::Default,
             work: Work::Repeated,
             make: Box::new(move |peer| peer.call_out(&call_host)),
+        },
+        Case {
+            group: "suspend",
+            name: "middle".into(),
+            what: "suspended in the middle of a host function, and resumed".into(),
+            mode: Mode::Default,
+            work: Work::Repeated,
+            make: Box::new(move |peer| peer.suspend(&middle, Suspends::InTheMiddle)),
+        },
+        Case {
+            group: "suspend",
+            name: "return".into(),
+            what: "suspended by what a host function returns, and resumed".into(),
+            mode: Mode::Default,
+            work: Work::Repeated,
+            make: Box::new(move |peer| peer.suspend(&returning, Suspends::ByReturning)),
         },
     ])
 }

@@ -50,6 +50,15 @@ pub(crate) fn wasmtime_with(meter: Meter) -> Result<Box<dyn Peer>> {
     Ok(Box::new(wasmtime::Wasmtime::with_meter(meter)?))
 }
 
+/// How a host function suspends its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suspends {
+    /// In the middle, so that its frames wait, too.
+    InTheMiddle,
+    /// By what it returns.
+    ByReturning,
+}
+
 /// What a run of some operations gave.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
@@ -73,6 +82,10 @@ pub(crate) trait Peer {
     /// An operation is a call of the host function `host.next (i32) -> i32` by the export
     /// `run (i32) -> i32`, which makes as many as its argument says.
     fn call_out(&self, wasm: &[u8]) -> Result<Runner>;
+
+    /// As `call_out`, and each call suspends the guest, which is resumed at once: from the middle of the
+    /// host function, or by what it returns. Where there is but one way, both are that.
+    fn suspend(&self, wasm: &[u8], from: Suspends) -> Result<Runner>;
 
     /// An operation is a new instance, a typed call of its export `run () -> i32`, and its drop.
     fn instantiate(&self, wasm: &[u8]) -> Result<Runner>;

@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use selvedge::{
-    Engine, FuelCosts, InstanceHandle, Limits, Linker, Program, Region, RuntimeError, Settings,
-    TypedFunc, Vmctx, WasmParams, WasmResults,
+    Engine, Flow, FuelCosts, InstanceHandle, Limits, Linker, Program, Region, RuntimeError,
+    Settings, TypedFunc, Vmctx, WasmParams, WasmResults, Yield,
 };
 
-use super::{Meter, Mode, Peer, Runner, repeat};
+use super::{Meter, Mode, Peer, Runner, Suspends, repeat};
 
 /// An engine and a region.
 #[derive(Debug)]
@@ -82,6 +82,35 @@ impl Peer for Selvedge {
         Ok(Box::new(move |count| {
             let calls = i32::try_from(count).context("too many calls for one run")?;
             repeat(1, |_| Ok(run.call(&mut instance, calls)? as u64))
+        }))
+    }
+
+    fn suspend(&self, wasm: &[u8], from: Suspends) -> Result<Runner> {
+        let module = self.engine.compile(wasm)?;
+        let mut linker = Linker::new(&self.engine);
+        let next = |x: i32| x.wrapping_mul(5).wrapping_add(1);
+        match from {
+            Suspends::InTheMiddle => {
+                linker.suspending_func("host", "next", move |vmctx: &Vmctx<'_>, x: i32| {
+                    vmctx.yield_().map(|()| next(x))
+                })?
+            }
+            Suspends::ByReturning => {
+                linker.func("host", "next", move |_: &Vmctx<'_>, x: i32| {
+                    Flow::from(Yield::returning(next(x)))
+                })?
+            }
+        };
+        let mut instance = self.region.new_instance(&linker.program(&module)?)?;
+        Ok(Box::new(move |count| {
+            let calls = i32::try_from(count).context("too many calls for one run")?;
+            repeat(1, |_| {
+                let mut result = instance.run("run", &[calls.into()])?;
+                while result.is_yielded() {
+                    result = instance.resume()?;
+                }
+                Ok(i32::from(result.returned()?) as u64)
+            })
         }))
     }
 

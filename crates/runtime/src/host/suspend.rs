@@ -195,10 +195,10 @@ impl<T: WasmResults> Yield<T> {
     /// Forgets the type of the results.
     pub(crate) fn erased(self) -> (YieldedVal, Expects, Erased) {
         let next = match self.next {
-            Next::Return(results) => Erased::Return(to_bits(results)),
+            Next::Return(results) => Erased::Return(Results::of(results)),
             Next::Call(next) => Erased::Call(Box::new(move |vmctx, answer| {
                 Ok(match next(vmctx, answer)? {
-                    Flow::Return(results) => ErasedFlow::Return(to_bits(results)),
+                    Flow::Return(results) => ErasedFlow::Return(Results::of(results)),
                     Flow::Yield(suspended) => ErasedFlow::Yield(suspended.erased()),
                 })
             })),
@@ -219,7 +219,7 @@ impl<T> fmt::Debug for Yield<T> {
 /// How a host function that suspended its guest by returning goes on.
 pub(crate) enum Erased {
     /// With these results.
-    Return(Bits),
+    Return(Results),
     /// As a closure says.
     Call(ErasedCall),
 }
@@ -230,8 +230,34 @@ pub(crate) type ErasedCall =
 
 /// A [`Flow`] whose results are bits.
 pub(crate) enum ErasedFlow {
-    Return(Bits),
+    Return(Results),
     Yield((YieldedVal, Expects, Erased)),
+}
+
+/// Results that wait for the guest: few words, since they are moved several times.
+pub(crate) enum Results {
+    /// None, or one.
+    One(u64),
+    Many(Box<Bits>),
+}
+
+impl Results {
+    pub(crate) fn of<T: WasmResults>(results: T) -> Self {
+        if T::COUNT > 1 {
+            return Self::Many(Box::new(to_bits(results)));
+        }
+        let mut one = 0;
+        results.store(&mut |_, value| one = value);
+        Self::One(one)
+    }
+
+    /// The results as bits, as many as there are.
+    pub(crate) fn bits(&self) -> &[u64] {
+        match self {
+            Self::One(bits) => std::slice::from_ref(bits),
+            Self::Many(bits) => &**bits,
+        }
+    }
 }
 
 /// Results as bits.
@@ -348,7 +374,7 @@ impl Store {
         {
             return borrowed("heap");
         }
-        if self.embed.values().any(|ctx| ctx.try_borrow_mut().is_err()) {
+        if !self.embed.is_empty() && self.embed.values().any(|ctx| ctx.try_borrow_mut().is_err()) {
             return borrowed("embed_ctx");
         }
         Ok(())

@@ -88,6 +88,8 @@ pub(crate) struct Store {
     /// Whether something has happened after which the store can't be kept for another instance.
     spoilt: Cell<bool>,
     pending: Cell<Option<Outcome>>,
+    /// Whether what is pending is an exception, which the guest may catch.
+    throws: Cell<bool>,
     id: u64,
     foreign: RefCell<Foreign>,
     externs: RefCell<Externs>,
@@ -143,6 +145,7 @@ impl Store {
             program: None,
             spoilt: Cell::new(false),
             pending: Cell::new(None),
+            throws: Cell::new(false),
             id: next_ids(),
             foreign: RefCell::default(),
             externs: RefCell::default(),
@@ -199,6 +202,7 @@ impl Store {
             program: _,
             spoilt: _,
             pending,
+            throws,
             id,
             foreign: _,
             externs: _,
@@ -234,6 +238,7 @@ impl Store {
         starts_itself.set(false);
         *alloc = AllocStrategy::default();
         pending.set(None);
+        throws.set(false);
         *id += 1;
         if id.is_multiple_of(IDS_AT_ONCE) {
             *id = next_ids();
@@ -247,6 +252,7 @@ impl Store {
 
     /// Keeps why the guest is to be left, and has the trampoline leave it.
     pub(crate) fn raise(&self, outcome: Outcome) {
+        self.throws.set(outcome.is_exception());
         self.pending.set(Some(outcome));
         self.limits.request_leave();
     }
@@ -254,6 +260,11 @@ impl Store {
     /// Whether a reason to leave the guest is there.
     pub(crate) fn is_raised(&self) -> bool {
         self.limits.leave_requested()
+    }
+
+    /// Whether the reason to leave the guest is an exception.
+    pub(crate) fn throws(&self) -> bool {
+        self.throws.get()
     }
 
     /// Takes why the guest was left.

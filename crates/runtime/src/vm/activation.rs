@@ -32,6 +32,16 @@ pub(crate) enum Outcome {
     Exception(Rc<Exn>),
 }
 
+impl Outcome {
+    /// Whether it is an exception, which guests catch.
+    pub(crate) fn is_exception(&self) -> bool {
+        matches!(
+            self,
+            Self::Exception(_) | Self::Host(HostError::Exception(_))
+        )
+    }
+}
+
 impl From<UnwindReason> for Outcome {
     fn from(reason: UnwindReason) -> Self {
         match reason {

@@ -67,16 +67,6 @@ impl Callee {
         }
     }
 
-    /// Types of its results.
-    pub(crate) fn results<'a>(&self, store: &'a Store) -> &'a [ValType] {
-        let (position, func) = self.named;
-        &store.members[position]
-            .module()
-            .info()
-            .func_type(func)
-            .results
-    }
-
     /// Slots that it needs.
     pub(crate) fn slots(&self) -> usize {
         self.slots
@@ -138,10 +128,16 @@ impl Callee {
     #[cold]
     fn parked(&self, store: &Store) {
         if let Some(mut parked) = store.parked.take() {
-            parked.set_callee(*self);
+            parked.set_called(self.named);
             store.parked.set(Some(parked));
         }
     }
+}
+
+/// Types of the results of a function, which is named by its member's position and its index there.
+pub(super) fn results_of(store: &Store, (position, func): (usize, FuncIdx)) -> &[ValType] {
+    let module = store.members[position].module();
+    &module.info().func_type(func).results
 }
 
 /// What becomes of a host function that the host itself called and that has not returned.

@@ -17,15 +17,19 @@ use core::cell::Cell;
 use core::ptr;
 use std::fmt;
 
+use selvedge_artifact::ids::FuncIdx;
+
 use super::activation::{Activation, Outcome};
-use super::callee::Callee;
+use super::callee::results_of;
 use super::context::ArraySlot;
 use super::enter::{Stopped, check_host_stack, load_slots, stopped};
 use super::fiber::{Fiber, Wake};
 use crate::arch;
 use crate::error::Error;
 use crate::host::error::HostError;
-use crate::host::suspend::{Answer, Bits, Erased, ErasedCall, ErasedFlow, Expects, YieldedVal};
+use crate::host::suspend::{
+    Answer, Bits, Erased, ErasedCall, ErasedFlow, Expects, Results, YieldedVal,
+};
 use crate::host::vmctx::Vmctx;
 use crate::instance::record::Record;
 use crate::instance::state::State;
@@ -40,8 +44,8 @@ pub(crate) struct Parked {
     stack: Box<Stack>,
     /// Address of the slots of its entry, on that stack.
     slots: usize,
-    /// The function that was called.
-    callee: Option<Callee>,
+    /// The function that was called: position of its member, and index there.
+    called: Option<(usize, FuncIdx)>,
 }
 
 impl Parked {
@@ -49,18 +53,18 @@ impl Parked {
         Self {
             stack,
             slots,
-            callee: None,
+            called: None,
         }
     }
 
-    pub(super) fn set_callee(&mut self, callee: Callee) {
-        self.callee = Some(callee);
+    pub(super) fn set_called(&mut self, called: (usize, FuncIdx)) {
+        self.called = Some(called);
     }
 }
 
 /// How a host function that suspended its guest goes on.
 enum Continuation {
-    Bits(Bits),
+    Results(Results),
     Call(ErasedCall),
     Fiber(Fiber),
 }
@@ -86,7 +90,7 @@ pub(super) enum Place {
 
 impl Place {
     /// Puts results where they belong; what a register is to hold.
-    fn put(self, bits: &Bits) -> u64 {
+    fn put(self, bits: &[u64]) -> u64 {
         match self {
             Self::Register => return bits[0],
             Self::Slots(slots, count) => {
@@ -160,7 +164,7 @@ pub(super) fn park(
         return;
     }
     let continuation = match next {
-        Erased::Return(bits) => Continuation::Bits(bits),
+        Erased::Return(results) => Continuation::Results(results),
         Erased::Call(call) => Continuation::Call(call),
     };
     store.suspension.waiting.set(Some(Waiting {
@@ -271,10 +275,10 @@ pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
 impl Parked {
     /// The results that the guest left in its slots.
     fn results(&self, store: &Store) -> Vec<Val> {
-        let Some(callee) = &self.callee else {
+        let Some(called) = self.called else {
             return Vec::new();
         };
-        let types = callee.results(store);
+        let types = results_of(store, called);
         // SAFETY: the slots of the entry are as many as the function has results; the guest has returned.
         load_slots(unsafe { slots_at(self.slots, types.len()) }, types, store)
     }
@@ -307,13 +311,13 @@ fn go_on(store: &Store, waiting: Waiting, answer: Answer) -> u64 {
         ..
     } = waiting;
     match continuation {
-        Continuation::Bits(bits) => place.put(&bits),
+        Continuation::Results(results) => place.put(results.bits()),
         Continuation::Call(call) => {
             // SAFETY: the record was the caller's when the guest was suspended; records never leave their
             // store.
             let caller = unsafe { &*caller };
             match host_boundary(|| call(&Vmctx::new(caller), answer)) {
-                Ok(Ok(ErasedFlow::Return(bits))) => return place.put(&bits),
+                Ok(Ok(ErasedFlow::Return(results))) => return place.put(results.bits()),
                 Ok(Ok(ErasedFlow::Yield(suspended))) => park(caller, place, suspended),
                 Ok(Err(error)) => store.raise(Outcome::Host(error)),
                 Err(reason) => store.raise(reason.into()),

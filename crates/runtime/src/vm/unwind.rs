@@ -49,6 +49,9 @@ pub(crate) struct Resume {
 pub(crate) unsafe extern "C" fn on_request() -> *const Resume {
     Activation::with_current(|activation| {
         let store = activation.store();
+        if !store.throws() {
+            return ptr::null();
+        }
         match catch_unwind(AssertUnwindSafe(|| decide(store, activation))) {
             Ok(Some(resume)) => store.exceptions.resume_at(resume),
             Ok(None) => ptr::null(),
