@@ -4,6 +4,8 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::sys::local::LocalCell;
+
 /// Least bytes of a guest stack: a guest that calls the host once needs a few frames.
 pub(crate) const MIN_STACK_SIZE: usize = 16 << 10;
 
@@ -80,7 +82,7 @@ impl VMConfig {
 /// The length of a stack that is to be made now, where the limits say `limit`.
 #[inline]
 pub(super) fn wanted(limit: usize) -> usize {
-    match ASKED.get() {
+    match ASKED.load() {
         0 => limit,
         asked => asked,
     }

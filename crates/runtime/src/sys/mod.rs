@@ -6,6 +6,7 @@
 //! data and go back as a decision of the caller.
 //!
 //! ```text
+//! local     cells of a thread
 //! page      lengths in whole pages
 //! mmap      ranges of address space that are owned and cut up
 //! memfd     files in memory, sealed so that nobody can shrink them under a mapping
@@ -16,6 +17,7 @@
 
 #[cfg(test)]
 pub(crate) mod fork;
+pub(crate) mod local;
 pub(crate) mod memfd;
 pub(crate) mod mmap;
 pub(crate) mod page;

@@ -20,6 +20,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::ptr;
 
+use super::local::LocalCell;
 use super::mmap::Reservation;
 use super::page::{PageLen, page_len};
 
@@ -44,7 +45,7 @@ thread_local! {
 /// The first call on a thread costs a few system calls, later ones one load.
 #[inline]
 pub(crate) fn ensure() -> io::Result<()> {
-    if READY.get() {
+    if READY.load() {
         return Ok(());
     }
     prepare_thread()

@@ -6,6 +6,8 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::local::LocalCell;
+
 thread_local! {
     /// The number of this thread, 0 until it is asked for.
     static ID: Cell<u64> = const { Cell::new(0) };
@@ -14,7 +16,7 @@ thread_local! {
 /// A number of this thread that no other thread of the process has or will have.
 #[inline]
 pub(crate) fn id() -> u64 {
-    match ID.get() {
+    match ID.load() {
         0 => number(),
         id => id,
     }
@@ -37,7 +39,7 @@ thread_local! {
 /// or the pointer is not in them, as on a stack that a library made.
 #[inline]
 pub(crate) fn stack_left(sp: usize) -> Option<usize> {
-    let (low, high) = match BOUNDS.get() {
+    let (low, high) = match BOUNDS.load() {
         Some(bounds) => bounds,
         None => remember(),
     };
@@ -50,13 +52,13 @@ pub(crate) struct OtherStack(Option<(usize, usize)>);
 impl OtherStack {
     /// Says that the thread is about to run on a stack with these usable bytes.
     pub(crate) fn enter(usable: &Range<usize>) -> Self {
-        Self(BOUNDS.replace(Some((usable.start, usable.end))))
+        Self(BOUNDS.swap(Some((usable.start, usable.end))))
     }
 }
 
 impl Drop for OtherStack {
     fn drop(&mut self) {
-        BOUNDS.set(self.0);
+        BOUNDS.swap(self.0);
     }
 }
 

@@ -25,6 +25,7 @@ use std::cell::Cell;
 use crate::error::Error;
 use crate::fault::details::FaultDetails;
 use crate::stack::{Stack, cache};
+use crate::sys::local::LocalCell;
 use crate::sys::sigstack;
 use crate::vm::activation::Activation;
 use crate::vm::enter::Stopped;
@@ -100,7 +101,7 @@ thread_local! {
 /// How many [`catch_traps`] this thread is in. What they say holds for the thread and until they return, so
 /// a host function is not suspended inside of one.
 pub(crate) fn scopes() -> u32 {
-    SCOPES.get()
+    SCOPES.load()
 }
 
 /// One [`catch_traps`] more, until it is dropped.

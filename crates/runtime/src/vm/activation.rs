@@ -16,6 +16,7 @@ use crate::host::suspend::YieldedVal;
 use crate::instance::exceptions::Exn;
 use crate::instance::store::Store;
 use crate::stack::Bounds;
+use crate::sys::local::LocalCell;
 use crate::traphandlers::UnwindReason;
 
 /// Why a guest was left without returning, as the side that stopped it left it in the store.
@@ -141,10 +142,10 @@ impl Activation {
         impl Drop for Restore {
             #[inline]
             fn drop(&mut self) {
-                CURRENT.set(self.0);
+                CURRENT.swap(self.0);
             }
         }
-        let outer = CURRENT.replace(self);
+        let outer = CURRENT.swap(self);
         let _restore = Restore(outer);
         self.outer.set(outer);
         call()
@@ -158,8 +159,9 @@ impl Activation {
 
     /// Calls a function with the innermost activation of this thread, if there is one. Usable in a
     /// signal handler.
+    #[inline]
     pub(crate) fn with_current<R>(f: impl FnOnce(&Activation) -> R) -> Option<R> {
-        let current = CURRENT.get();
+        let current = CURRENT.load();
         // SAFETY: a published record stands on the stack of a frame of this thread that has not
         // returned (I-3).
         unsafe { current.as_ref() }.map(f)

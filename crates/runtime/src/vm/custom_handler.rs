@@ -6,6 +6,7 @@ use core::ffi::c_int;
 use core::fmt;
 use core::ptr;
 
+use crate::sys::local::LocalCell;
 use crate::sys::signal::SignalInfo;
 
 /// What an embedder's handler is: it gets the number of the signal, what the kernel says of it and the
@@ -74,7 +75,7 @@ thread_local! {
 /// Shows a signal to this thread's handler, if there is one; whether it has handled it. Called in the
 /// signal handler.
 pub(crate) fn handles(info: &SignalInfo) -> bool {
-    let Some(handler) = CURRENT.get() else {
+    let Some(handler) = CURRENT.load() else {
         return false;
     };
     // Out of sight while it runs: a fault of its own is the host's, and would call it for ever.
