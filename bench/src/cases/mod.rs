@@ -3,6 +3,7 @@
 mod calls;
 mod compile;
 pub(crate) mod cpu;
+mod exceptions;
 mod instantiate;
 mod trap;
 
@@ -56,6 +57,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     let mut cases = calls::cases()?;
     cases.extend(instantiate::cases()?);
     cases.extend(trap::cases()?);
+    cases.extend(exceptions::cases()?);
     cases.extend(compile::cases()?);
     cases.extend(cpu::cases()?);
     Ok(cases)

@@ -87,6 +87,10 @@ pub(crate) trait Peer {
     /// host function, or by what it returns. Where there is but one way, both are that.
     fn suspend(&self, wasm: &[u8], from: Suspends) -> Result<Runner>;
 
+    /// An operation is a round of the loop in the export `run (i32) -> i32`, which makes as many as its
+    /// argument says.
+    fn rounds(&self, wasm: &[u8]) -> Result<Runner>;
+
     /// An operation is a new instance, a typed call of its export `run () -> i32`, and its drop.
     fn instantiate(&self, wasm: &[u8]) -> Result<Runner>;
 

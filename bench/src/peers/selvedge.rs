@@ -114,6 +114,14 @@ impl Peer for Selvedge {
         }))
     }
 
+    fn rounds(&self, wasm: &[u8]) -> Result<Runner> {
+        let (mut instance, run) = self.export::<i32, i32>(wasm, "run")?;
+        Ok(Box::new(move |count| {
+            let rounds = i32::try_from(count).context("too many rounds for one run")?;
+            repeat(1, |_| Ok(run.call(&mut instance, rounds)? as u64))
+        }))
+    }
+
     fn instantiate(&self, wasm: &[u8]) -> Result<Runner> {
         let program = self.program(wasm)?;
         let region = self.region.clone();

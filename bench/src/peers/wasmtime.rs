@@ -31,6 +31,7 @@ impl Wasmtime {
         let mut config = Config::new();
         config.cranelift_opt_level(OptLevel::Speed);
         config.memory_init_cow(true);
+        config.wasm_exceptions(true);
         if mode == Mode::Lean {
             pool.pagemap_scan(Enabled::Auto);
             pool.linear_memory_keep_resident(1 << 20);
@@ -152,6 +153,14 @@ impl Peer for Wasmtime {
             repeat(1, |_| {
                 Ok(to_the_end(run.call_async(&mut store, calls))? as u64)
             })
+        }))
+    }
+
+    fn rounds(&self, wasm: &[u8]) -> Result<Runner> {
+        let (mut store, run) = self.run_of::<i32, i32>(wasm)?;
+        Ok(Box::new(move |count| {
+            let rounds = i32::try_from(count).context("too many rounds for one run")?;
+            repeat(1, |_| Ok(run.call(&mut store, rounds)? as u64))
         }))
     }
 
