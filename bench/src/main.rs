@@ -26,7 +26,7 @@ usage: selvedge-bench [FILTER] [--rounds N] [--json] [--list] [--metering]
   --rounds N  samples of each side of a pair, interleaved (default 21, at least 3)
   --json      print the rows as JSON, when all have been measured
   --list      print the names of the cases and stop
-  --metering  what fuel and epochs cost the programs of cpu/, in a table of its own
+  --metering  what fuel, epochs and explicit bounds checks cost the programs of cpu/, in a table of its own
 ";
 
 /// What the command line asks for.

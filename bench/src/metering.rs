@@ -1,4 +1,4 @@
-//! What metering costs: each program with and without it, on both engines, in turn.
+//! What metering and explicit bounds checks cost: each program with and without them, on both engines, in turn.
 //!
 //! A ratio here is an engine's time with the meter over its own time without, within one round, so what
 //! the engines do otherwise cancels. This is a report of its own: it compares more than two sides.
@@ -12,8 +12,9 @@ use crate::harness::Spread;
 use crate::peers::{Meter, Peer, Runner, selvedge_with, wasmtime_with};
 
 /// The columns: what is measured against the same engine without a meter.
-const COLUMNS: [(&str, Meter, Open); 3] = [
+const COLUMNS: [(&str, Meter, Open); 4] = [
     ("Selvedge fuel", Meter::Fuel, selvedge_with),
+    ("Selvedge bounds", Meter::Bounds, selvedge_with),
     ("Wasmtime fuel", Meter::Fuel, wasmtime_with),
     ("Wasmtime epochs", Meter::Epochs, wasmtime_with),
 ];

@@ -38,6 +38,8 @@ pub(crate) enum Meter {
     Fuel,
     /// By epochs, with a deadline that is not reached.
     Epochs,
+    /// It does not, but compares every address with the length of its memory.
+    Bounds,
 }
 
 /// Selvedge with a meter; not with epochs, which it does not have.

@@ -32,6 +32,7 @@ impl Selvedge {
         let settings = match meter {
             Meter::None => Settings::default(),
             Meter::Fuel => Settings::default().with_fuel(FuelCosts::default()),
+            Meter::Bounds => Settings::default().with_explicit_bounds(true),
             Meter::Epochs => bail!("Selvedge has no epochs"),
         };
         let engine = Engine::new(&settings)?;

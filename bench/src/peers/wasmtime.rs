@@ -54,6 +54,10 @@ impl Wasmtime {
         config.cranelift_opt_level(OptLevel::Speed);
         config.consume_fuel(meter == Meter::Fuel);
         config.epoch_interruption(meter == Meter::Epochs);
+        if meter == Meter::Bounds {
+            config.memory_reservation(0);
+            config.memory_guard_size(0);
+        }
         let engine = Engine::new(&config)?;
         Ok(Wasmtime {
             config,
@@ -70,7 +74,7 @@ impl Wasmtime {
         let module = Module::new(&self.engine, wasm)?;
         let mut store = Store::new(&self.engine, ());
         match self.meter {
-            Meter::None => {}
+            Meter::None | Meter::Bounds => {}
             Meter::Fuel => store.set_fuel(u64::MAX)?,
             Meter::Epochs => store.set_epoch_deadline(u64::MAX / 2),
         }
