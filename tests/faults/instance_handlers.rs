@@ -143,6 +143,33 @@ fn a_signal_handler_ends_an_inner_guest_and_its_host_function_may_go_on() {
 }
 
 #[test]
+fn handlers_go_with_their_instance_and_not_with_its_slot() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let mut sandbox = Sandbox::with(1, &selvedge::Limits::default());
+    sandbox
+        .linker
+        .func("h", "f", |_: &Vmctx<'_>, _: i32| {})
+        .unwrap();
+    let program = sandbox.program(GUEST);
+    for round in 1..=3 {
+        let mut first = sandbox.region.new_instance(&program).unwrap();
+        first.set_fatal_handler(exit);
+        set_handler(&mut first, |_| {
+            ASKED.fetch_add(1, Relaxed);
+            SignalBehavior::Terminate
+        });
+        assert!(is_signal(&first.run("load", &[])));
+        drop(first);
+        let mut second = sandbox.region.new_instance(&program).unwrap();
+        assert_eq!(
+            fault(second.run("load", &[])).code,
+            TrapCode::HeapOutOfBounds
+        );
+        assert_eq!(ASKED.load(Relaxed), round);
+    }
+}
+
+#[test]
 fn a_signal_handler_is_not_asked_for_what_is_no_signal_of_its_guest() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let mut sandbox = Sandbox::new();
