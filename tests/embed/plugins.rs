@@ -18,7 +18,7 @@ fn a_plug_in_host_survives_its_plug_ins() {
             "{endless}"
         );
         assert!(
-            nosy.contains("a line lies outside the plug-in's memory"),
+            nosy.contains("100 bytes at guest address 0xfffa are not inside its memory"),
             "{nosy}"
         );
         assert!(

@@ -6,7 +6,8 @@
 use std::io::Write;
 
 use selvedge::{
-    Engine, Error, HostError, InstanceHandle, Limits, Linker, Region, RuntimeError, Settings, Vmctx,
+    Engine, Error, GuestPtr, HostError, InstanceHandle, Limits, Linker, Region, RuntimeError,
+    Settings, Vmctx, hostcall,
 };
 
 /// What plug-ins do when nobody names others: work, recurse without end, read what is not theirs, be greedy.
@@ -59,7 +60,7 @@ impl Host {
     pub(crate) fn new() -> Result<Self, Error> {
         let engine = Engine::new(&Settings::default())?;
         let mut linker = Linker::new(&engine);
-        linker.func("host", "log", log)?;
+        linker.hostcall::<log>()?;
         let mut limits = Limits::default();
         limits.total_memory_len = 1 << 20;
         limits.stack_len = 64 << 10;
@@ -119,13 +120,12 @@ impl Plugin {
 }
 
 /// What plug-ins import: keeps a line of text from their memory, if it lies there.
-fn log(vmctx: &Vmctx<'_>, at: u32, len: u32) -> Result<(), HostError> {
+#[hostcall(module = "host")]
+fn log(vmctx: &Vmctx<'_>, at: GuestPtr<u8>, len: u32) -> Result<(), HostError> {
     let heap = vmctx.heap()?;
-    let (at, len) = (at as usize, len as usize);
-    let bytes = at.checked_add(len).and_then(|end| heap.get(at..end));
-    let bytes = bytes.ok_or_else(|| HostError::new("a line lies outside the plug-in's memory"))?;
+    let text = at.slice(len).text(&heap)?;
     let mut account = vmctx.get_embed_ctx_mut::<Account>()?;
-    let line = format!("{} says {:?}", account.name, String::from_utf8_lossy(bytes));
+    let line = format!("{} says {text:?}", account.name);
     account.lines.push(line);
     Ok(())
 }
