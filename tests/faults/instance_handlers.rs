@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use selvedge::{
-    FatalFault, HostError, InstanceHandle, RuntimeError, SignalBehavior, SignalFacts,
-    SignalHandler, TerminationDetails, TrapCode, Val, Vmctx,
+    Engine, FatalFault, FuelCosts, HostError, InstanceHandle, Limits, Linker, Region, RuntimeError,
+    Settings, SignalBehavior, SignalFacts, SignalHandler, TerminationDetails, TrapCode, Val, Vmctx,
 };
 use selvedge_tests::sandbox::{Sandbox, fault, returned_i32};
 
@@ -203,6 +203,35 @@ fn a_signal_handler_is_not_asked_for_what_is_no_signal_of_its_guest() {
     assert_eq!(ASKED.load(Relaxed), 0);
     assert!(is_signal(&guest.run("load", &[])));
     assert_eq!(ASKED.load(Relaxed), 1);
+}
+
+#[test]
+fn a_guest_that_a_signal_handler_ends_has_consumed_what_it_would_have() {
+    let settings = Settings::default().with_fuel(FuelCosts::default());
+    let engine = Engine::new(&settings).unwrap();
+    let module = engine
+        .compile(
+            br#"(module (memory 1)
+                (func (export "out") (loop (br 0)))
+                (func (export "load") (drop (i32.const 1)) (drop (i32.load (i32.const 65536))) (drop (i32.const 1)))
+                (func (export "trap") (drop (i32.const 1)) (drop (i32.const 1)) unreachable))"#,
+        )
+        .unwrap();
+    let program = Linker::new(&engine).program(&module).unwrap();
+    let region = Region::new(&engine, 2, &Limits::default()).unwrap();
+    let mut plain = region.new_instance(&program).unwrap();
+    let mut handled = region.new_instance(&program).unwrap();
+    set_handler(&mut handled, |_| SignalBehavior::Terminate);
+    for name in ["out", "load", "trap"] {
+        plain.set_fuel(50).unwrap();
+        handled.set_fuel(50).unwrap();
+        fault(plain.run(name, &[]));
+        assert!(is_signal(&handled.run(name, &[])), "{name}");
+        let both = [&plain, &handled].map(|guest| (guest.fuel(), guest.get_instruction_count()));
+        assert_eq!(both[0], both[1], "{name}");
+        handled.reset().unwrap();
+    }
+    assert!(plain.get_instruction_count() > Some(50));
 }
 
 #[test]

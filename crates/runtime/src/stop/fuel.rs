@@ -50,7 +50,12 @@ impl Store {
 
     /// Units that the pinned register left out where the guest trapped.
     pub(crate) fn uncounted_fuel(&self, ending: Ending, pc: usize) -> i64 {
-        if matches!(ending, Ending::Trap(TrapCode::OutOfFuel)) {
+        let code = match ending {
+            Ending::Trap(code) => Some(code),
+            Ending::Terminate(code) => code,
+            Ending::Fatal(_) => None,
+        };
+        if code == Some(TrapCode::OutOfFuel) {
             // The count is looked at right behind an addition.
             return 0;
         }

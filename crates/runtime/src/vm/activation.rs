@@ -58,8 +58,8 @@ impl From<UnwindReason> for Outcome {
 pub(crate) enum Ending {
     /// It trapped.
     Trap(TrapCode),
-    /// The embedder's handler wants it ended.
-    Terminate,
+    /// The embedder's handler wants it ended, instead of this trap if it is one.
+    Terminate(Option<TrapCode>),
     /// A signal that is no trap, with its number.
     Fatal(core::ffi::c_int),
 }

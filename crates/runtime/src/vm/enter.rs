@@ -327,7 +327,7 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
                 let info = trap_info(store, activation, code, &trap);
                 Stopped::Error(store.fault(code, info, &pcs))
             }
-            Ending::Terminate => {
+            Ending::Terminate(_) => {
                 Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Signal))
             }
             Ending::Fatal(signum) => {

@@ -77,7 +77,9 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
         match handlers.signal.ask(&shown) {
             SignalBehavior::Default => {}
             SignalBehavior::Continue => return Action::Resume,
-            SignalBehavior::Terminate => return leave(info, activation, Ending::Terminate),
+            SignalBehavior::Terminate => {
+                return leave(info, activation, Ending::Terminate(shown.trapcode));
+            }
         }
     }
     match decision {
