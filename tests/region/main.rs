@@ -7,3 +7,4 @@ mod allocations;
 mod clean;
 mod crowd;
 mod full;
+mod snapshots;

@@ -5,6 +5,7 @@ mod compile;
 pub(crate) mod cpu;
 mod exceptions;
 mod instantiate;
+mod start;
 mod trap;
 
 use anyhow::{Context, Result};
@@ -56,6 +57,7 @@ impl Case {
 pub(crate) fn all() -> Result<Vec<Case>> {
     let mut cases = calls::cases()?;
     cases.extend(instantiate::cases()?);
+    cases.extend(start::cases()?);
     cases.extend(trap::cases()?);
     cases.extend(exceptions::cases()?);
     cases.extend(compile::cases()?);

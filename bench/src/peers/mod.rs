@@ -6,9 +6,11 @@
 mod selvedge;
 mod wasmtime;
 
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 /// With which settings the engines run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +98,11 @@ pub(crate) trait Peer {
     /// An operation is a new instance, a typed call of its export `run () -> i32`, and its drop.
     fn instantiate(&self, wasm: &[u8]) -> Result<Runner>;
 
+    /// An operation is a new instance, a typed call of its export `run (i32) -> i32` with `argument`, if there
+    /// is one, and its drop; on so many threads at a time, each of which does all of them. Imports that the
+    /// module has trap.
+    fn start(&self, wasm: &[u8], argument: Option<i32>, threads: usize) -> Result<Runner>;
+
     /// An operation is a typed call of the export `run () -> i32` that traps, up to the point where
     /// the same instance can be called again.
     fn trap(&self, wasm: &[u8]) -> Result<Runner>;
@@ -127,6 +134,35 @@ impl Pair {
             theirs: Box::new(wasmtime::Wasmtime::new(mode)?),
         })
     }
+}
+
+/// What [`repeat`] gives on several threads at a time, each of which does it: the time of the slowest, from when
+/// all are there.
+fn repeat_on(
+    threads: usize,
+    count: u64,
+    operation: impl Fn(u64) -> Result<u64> + Sync,
+) -> Result<Sample> {
+    if threads == 1 {
+        return repeat(count, operation);
+    }
+    let ready = Barrier::new(threads);
+    let samples = thread::scope(|scope| {
+        let run = || {
+            // What a thread does first is not what is measured.
+            let first = operation(0);
+            ready.wait();
+            first?;
+            repeat(count, &operation)
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<Sample>>| {
+            thread.join().unwrap_or_else(|_| bail!("a thread panicked"))
+        };
+        threads.into_iter().map(join).collect::<Result<Vec<_>>>()
+    })?;
+    let slowest = samples.iter().max_by_key(|sample| sample.elapsed);
+    slowest.copied().context("there are no threads")
 }
 
 /// The loop that every runner is: times `count` calls of `operation` and adds up their results.

@@ -6,7 +6,7 @@ use selvedge::{
     Settings, TypedFunc, Vmctx, WasmParams, WasmResults, Yield,
 };
 
-use super::{Meter, Mode, Peer, Runner, Suspends, repeat};
+use super::{Meter, Mode, Peer, Runner, Suspends, repeat, repeat_on};
 
 /// An engine and a region.
 #[derive(Debug)]
@@ -131,6 +131,24 @@ impl Peer for Selvedge {
                 let mut instance = region.new_instance(&program)?;
                 let run = instance.typed_func::<(), i32>("run")?;
                 Ok(run.call(&mut instance, ())? as u64)
+            })
+        }))
+    }
+
+    fn start(&self, wasm: &[u8], argument: Option<i32>, threads: usize) -> Result<Runner> {
+        let module = self.engine.compile(wasm)?;
+        let mut linker = Linker::new(&self.engine);
+        linker.define_unknown_imports_as_traps(&module)?;
+        let program = linker.program(&module)?;
+        let region = self.region.clone();
+        Ok(Box::new(move |count| {
+            repeat_on(threads, count, |_| {
+                let mut instance = region.new_instance(&program)?;
+                let Some(argument) = argument else {
+                    return Ok(1);
+                };
+                let run = instance.typed_func::<i32, i32>("run")?;
+                Ok(run.call(&mut instance, argument)? as u64)
             })
         }))
     }

@@ -9,7 +9,7 @@ use wasmtime::{
     PoolingAllocationConfig, Store, Trap, TypedFunc, WasmParams, WasmResults,
 };
 
-use super::{Meter, Mode, Peer, Runner, Sample, Suspends, repeat};
+use super::{Meter, Mode, Peer, Runner, Sample, Suspends, repeat, repeat_on};
 
 /// An engine: pooling allocator, copy-on-write images, `opt_level` speed.
 #[derive(Debug)]
@@ -182,6 +182,30 @@ impl Peer for Wasmtime {
                     .and_then(|export| export.into_func())
                     .context("run is no function")?;
                 Ok(run.typed::<(), i32>(&store)?.call(&mut store, ())? as u64)
+            })
+        }))
+    }
+
+    fn start(&self, wasm: &[u8], argument: Option<i32>, threads: usize) -> Result<Runner> {
+        let module = Module::new(&self.engine, wasm)?;
+        let engine = self.engine.clone();
+        let mut linker = Linker::new(&engine);
+        linker.define_unknown_imports_as_traps(&module)?;
+        let ready = linker.instantiate_pre(&module)?;
+        let export = module.get_export_index("run");
+        Ok(Box::new(move |count| {
+            repeat_on(threads, count, |_| {
+                let mut store = Store::new(&engine, ());
+                let instance = ready.instantiate(&mut store)?;
+                let Some(argument) = argument else {
+                    return Ok(1);
+                };
+                let run = export.as_ref().context("no export run")?;
+                let run = instance
+                    .get_module_export(&mut store, run)
+                    .and_then(|export| export.into_func())
+                    .context("run is no function")?;
+                Ok(run.typed::<i32, i32>(&store)?.call(&mut store, argument)? as u64)
             })
         }))
     }

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::host::func::HostFunc;
 use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::Tag;
+use crate::instance::snapshot::Frozen;
 use crate::module::Module;
 use crate::region::RegionInner;
 use crate::sys::memfd;
@@ -28,6 +29,8 @@ struct Inner {
     module: Module,
     imports: Arc<Imports>,
     image: Option<Arc<Image>>,
+    /// What its instances begin with, if that is the state of another one.
+    state: Option<Frozen>,
     /// Regions that may have slots ready for the program.
     regions: Mutex<Vec<Weak<RegionInner>>>,
 }
@@ -53,6 +56,11 @@ impl WeakProgram {
     pub(crate) fn is(&self, program: &Program) -> bool {
         // The allocation stays as long as it is named, so no other program can be at its place.
         Weak::as_ptr(&self.0) == Arc::as_ptr(&program.inner)
+    }
+
+    /// The program, if somebody has it.
+    pub(crate) fn get(&self) -> Option<Program> {
+        self.0.upgrade().map(|inner| Program { inner })
     }
 
     /// Whether somebody has the program.
@@ -85,15 +93,54 @@ pub(crate) struct Image {
 impl Program {
     /// Puts a program together. The imports match the module's by order and type.
     pub(crate) fn new(module: &Module, imports: Imports) -> Result<Self, Error> {
-        let image = module.memory_image()?;
-        Ok(Self {
+        Self::again(module, Arc::new(imports))
+    }
+
+    /// A program of a module and its imports.
+    pub(crate) fn again(module: &Module, imports: Arc<Imports>) -> Result<Self, Error> {
+        Ok(Self::of(module, imports, module.memory_image()?, None))
+    }
+
+    /// A program whose instances begin with the state of another one.
+    pub(crate) fn of_state(
+        module: &Module,
+        imports: Arc<Imports>,
+        image: Option<Image>,
+        state: Frozen,
+    ) -> Self {
+        Self::of(module, imports, image.map(Arc::new), Some(state))
+    }
+
+    fn of(
+        module: &Module,
+        imports: Arc<Imports>,
+        image: Option<Arc<Image>>,
+        state: Option<Frozen>,
+    ) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 module: module.clone(),
-                imports: Arc::new(imports),
+                imports,
                 image,
+                state,
                 regions: Mutex::default(),
             }),
-        })
+        }
+    }
+
+    /// The state that its instances begin with, if it is another one's.
+    pub(crate) fn state(&self) -> Option<&Frozen> {
+        self.inner.state.as_ref()
+    }
+
+    /// Bytes of memory 0 that its instances begin with, if it lies in the slot.
+    pub(crate) fn memory_len(&self) -> usize {
+        let info = self.inner.module.info();
+        match &self.inner.state {
+            _ if !info.owns_memory0() => 0,
+            Some(state) => state.memory_len,
+            None => info.memories[0].min_len() as usize,
+        }
     }
 
     /// The module.

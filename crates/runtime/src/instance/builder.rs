@@ -134,6 +134,10 @@ impl<'a> InstanceBuilder<'a> {
             None => *region.limits(),
         };
         limits.admit(module, 0)?;
+        if let Some(state) = program.state() {
+            let tables = state.tables.iter().map(Vec::len);
+            limits.admit_state(state.memory_len, tables)?;
+        }
         let mut store = match region.take(program, &alloc, |husk| husk.fits(&limits))? {
             Taken::Husk(husk) => {
                 let mut store = LiveStore::new(husk.into_store());
@@ -153,7 +157,8 @@ impl<'a> InstanceBuilder<'a> {
         store.ends_on_growth_failure.set(ends_on_growth_failure);
         store.starts_itself.set(starts_itself);
         store.alloc = alloc;
-        store.state.set(State::initial(module.has_start()));
+        let start = store.members.first().and_then(|main| main.start());
+        store.state.set(State::initial(start.is_some()));
         let mut instance = Instance::new(store, region);
         if let Some(units) = fuel {
             instance.set_fuel(units)?;
@@ -186,8 +191,11 @@ fn new_store(
     let inside = region.is_of(slot.lease());
     let record = Record::new(store.ptr(), 0, program.module(), imports, slot)?;
     store.add_member(record.clone());
-    record.initialize()?;
-    record.seal();
+    match program.state() {
+        None => record.initialize()?,
+        Some(state) => record.thaw(state)?,
+    }
+    record.seal(program.state().is_some());
     store.seal_references();
     // What is outside the region ends with its instance.
     if record.is_sealed() && inside {

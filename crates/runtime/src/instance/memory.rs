@@ -70,7 +70,7 @@ impl OwnMemory {
                     publish(context, definition, shared.addr(), shared.definition_addr());
                     Place::Shared(shared)
                 } else if lies_in_slot(info, index) {
-                    Place::Slot(views::memory(slot, len), definition)
+                    Place::Slot(views::memory(slot, slot.initial_len()), definition)
                 } else {
                     let reserved = far_len(&ty, tunables, limits);
                     let mapped = FarMemory::reserve(reserved, len);
@@ -157,7 +157,7 @@ impl OwnMemory {
     pub(crate) fn reset(&self, context: &Context, slot: &RefCell<Slot>) -> Result<(), Error> {
         let len = self.ty.min_len() as usize;
         match &self.place {
-            Place::Slot(view, _) => views::reset(view, &mut slot.borrow_mut(), len),
+            Place::Slot(view, _) => views::reset(view, &mut slot.borrow_mut()),
             Place::Far(memory, _) => memory.reset(len),
             Place::Shared(_) => return Ok(()),
         }

@@ -15,6 +15,7 @@ pub(crate) mod link;
 pub(crate) mod memory;
 pub(crate) mod record;
 pub(crate) mod reset;
+pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod store;
 pub(crate) mod table;
@@ -162,7 +163,7 @@ impl Instance {
             self.store.members.len()
         };
         for record in &self.store.members[..members] {
-            if let Some(start) = record.module().info().start {
+            if let Some(start) = record.start() {
                 // A start function that fails has run.
                 self.store.state.set(State::Ready);
                 match record.call(start, &[]) {
@@ -180,7 +181,7 @@ impl Instance {
     /// Whether there is a start function that runs after creation or reset.
     fn has_start(&self) -> bool {
         let mut members = self.store.members.iter();
-        members.any(|member| member.module().has_start())
+        members.any(|member| member.start().is_some())
     }
 
     /// Lets a suspended guest go on, without a value.

@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::instance::memory::OwnMemory;
 use crate::instance::store::Store;
 use crate::instance::table::OwnTable;
 use crate::module::Module;
-use crate::program::Imports;
+use crate::program::{Imports, Program};
 use crate::region::Region;
 use crate::region::slot::{Lease, Slot};
 use crate::value::Val;
@@ -87,6 +88,10 @@ struct Sealed {
     globals: Box<[u8]>,
     /// Whether data segments are to be copied for every instance.
     copies_data: bool,
+    /// Whether it is the state of another instance, whose start function has run.
+    is_state: bool,
+    dropped_data: Box<[bool]>,
+    dropped_elems: Box<[bool]>,
 }
 
 /// References to this record's functions, made when they are asked for.
@@ -215,7 +220,7 @@ impl Record {
     /// Takes what there is now for what the record's instance begins with, again and again: it was
     /// initialized, and nothing else was done. A module that makes a shared memory is not sealed: others may
     /// keep that. Only a record without imported tables and globals is.
-    pub(crate) fn seal(&self) {
+    pub(crate) fn seal(&self, is_state: bool) {
         let segments = self.module.info().data.iter();
         let mut modes = segments.map(|segment| &segment.mode);
         let copies_data = modes.any(|mode| matches!(mode, SegmentMode::Active { .. }));
@@ -226,7 +231,10 @@ impl Record {
         let (offset, len) = self.globals();
         let sealed = Sealed {
             globals: self.context.read_bytes(offset, len),
-            copies_data,
+            copies_data: copies_data && !is_state,
+            is_state,
+            dropped_data: self.dropped_data.borrow().as_slice().into(),
+            dropped_elems: self.dropped_elems.borrow().as_slice().into(),
         };
         if self.sealed.set(sealed).is_ok() {
             self.segments_changed.set(false);
@@ -267,17 +275,54 @@ impl Record {
             table.restore(&self.context, self.vmctx)?;
         }
         if self.segments_changed.replace(false) {
-            let info = self.module.info();
-            let mut data = self.dropped_data.borrow_mut();
-            for (dropped, segment) in data.iter_mut().zip(&info.data) {
-                *dropped = segment.mode != SegmentMode::Passive;
-            }
-            let mut elems = self.dropped_elems.borrow_mut();
-            for (dropped, segment) in elems.iter_mut().zip(&info.elems) {
-                *dropped = segment.mode != SegmentMode::Passive;
-            }
+            self.set_dropped_segments(&sealed.dropped_data, &sealed.dropped_elems);
         }
         Ok(())
+    }
+
+    /// Whether it begins with the state of another instance.
+    pub(crate) fn is_state(&self) -> bool {
+        self.sealed.get().is_some_and(|sealed| sealed.is_state)
+    }
+
+    /// The start function, if there is one that an instance of it begins with.
+    pub(crate) fn start(&self) -> Option<FuncIdx> {
+        self.module.info().start.filter(|_| !self.is_state())
+    }
+
+    /// Which data and element segments are dropped.
+    pub(crate) fn dropped_segments(&self) -> (Vec<bool>, Vec<bool>) {
+        (
+            self.dropped_data.borrow().clone(),
+            self.dropped_elems.borrow().clone(),
+        )
+    }
+
+    /// Says which data and element segments are dropped.
+    pub(crate) fn set_dropped_segments(&self, data: &[bool], elems: &[bool]) {
+        let set = |own: &RefCell<Vec<bool>>, dropped: &[bool]| {
+            for (own, dropped) in own.borrow_mut().iter_mut().zip(dropped) {
+                *own = *dropped;
+            }
+        };
+        self.segments_changed.set(true);
+        set(&self.dropped_data, data);
+        set(&self.dropped_elems, elems);
+    }
+
+    /// Ranges of offsets of memory 0 outside which it holds what its slot's image has.
+    pub(crate) fn written_ranges(&self) -> Vec<Range<usize>> {
+        self.slot.borrow().written_ranges()
+    }
+
+    /// A program of its module and imports.
+    pub(crate) fn program(&self) -> Result<Program, Error> {
+        Program::again(&self.module, self.imports.funcs.clone())
+    }
+
+    /// How a table holds a function that is not the table's own module's.
+    pub(crate) fn foreign_entry(&self, func: FuncRefPtr) -> u64 {
+        table_entry(ENTRY_FOREIGN, self.store().foreign_number(func))
     }
 
     /// Gives the record tags of its own again, so that the next instance's are not the last one's.
@@ -633,7 +678,7 @@ impl Record {
                 let canonical = info.canonical_types[info.funcs[func.index()].index()];
                 table_entry(ENTRY_FIRST_TYPE + canonical.as_u32(), offset)
             }
-            None => table_entry(ENTRY_FOREIGN, self.store().foreign_number(ptr)),
+            None => self.foreign_entry(ptr),
         }
     }
 

@@ -44,9 +44,9 @@ impl Instance {
             member.initialize()?;
         }
         let linked = self.store.members.get(1..).unwrap_or_default();
-        let linked_start = linked.iter().any(|member| member.module().has_start());
+        let linked_start = linked.iter().any(|member| member.start().is_some());
         self.store.members_started.set(!linked_start);
-        let has_start = linked_start || self.module().has_start();
+        let has_start = linked_start || self.main()?.start().is_some();
         self.store.state.set(State::initial(has_start));
         if self.store.starts_itself.get() {
             self.run_start()?;

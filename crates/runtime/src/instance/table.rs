@@ -117,21 +117,44 @@ impl OwnTable {
             return Ok(());
         };
         self.reset(context, vmctx)?;
-        self.fill(context, sealed);
+        self.fill(context, vmctx, sealed)?;
         self.state.set(State::Sealed);
         Ok(())
     }
 
-    /// Copies entries to the start of the table.
-    fn fill(&self, context: &Context, entries: &[u64]) {
+    /// Makes these the table's entries, which it has room for by its type.
+    ///
+    /// # Errors
+    ///
+    /// As [`OwnTable::new`]. The table is empty then.
+    pub(crate) fn load(
+        &self,
+        context: &Context,
+        vmctx: usize,
+        entries: &[u64],
+    ) -> Result<(), Error> {
+        self.change(context);
+        self.reset(context, vmctx)?;
+        self.fill(context, vmctx, entries)
+    }
+
+    /// Puts entries into a table that was reset.
+    fn fill(&self, context: &Context, vmctx: usize, entries: &[u64]) -> Result<(), Error> {
         match &mut *self.entries.borrow_mut() {
-            Entries::Inline { offset, .. } => {
+            Entries::Inline { offset, len } => {
                 for (at, entry) in (0..).zip(entries) {
                     context.write(entry_offset(*offset, at), *entry);
                 }
+                *len = entries.len() as u64;
             }
-            Entries::Heap(own) => own.copy_from_slice(entries),
+            Entries::Heap(own) => {
+                own.clear();
+                reserve(own, entries.len() as u64)?;
+                own.extend_from_slice(entries);
+            }
         }
+        self.publish(context, vmctx);
+        Ok(())
     }
 
     /// Makes the table what it was in the beginning: null entries, as many as at first.

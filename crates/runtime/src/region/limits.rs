@@ -102,6 +102,34 @@ impl Limits {
         self.check_total(total)
     }
 
+    /// Whether an instance may begin with a memory of so many bytes and tables of so many elements.
+    pub(crate) fn admit_state(
+        &self,
+        memory_len: usize,
+        tables: impl Iterator<Item = usize>,
+    ) -> Result<(), Error> {
+        let exceeded = |what, needed, given, knob| {
+            Err(Error::LimitsExceeded {
+                what,
+                needed,
+                given,
+                knob,
+            })
+        };
+        let mut total = memory_len as u64;
+        if total > self.memory_len {
+            return exceeded("bytes of memory", total, self.memory_len, "memory_len");
+        }
+        for len in tables {
+            if len as u64 > self.table_elements {
+                let given = self.table_elements;
+                return exceeded("table elements", len as u64, given, "table_elements");
+            }
+            total = total.saturating_add(table_len(len as u64));
+        }
+        self.check_total(total)
+    }
+
     /// Whether memories and tables may have so many bytes together.
     pub(crate) fn check_total(&self, needed: u64) -> Result<(), Error> {
         if needed <= self.total_memory_len {

@@ -4,6 +4,7 @@
 //! its guests wrote to (see `region/reset.rs`).
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -59,7 +60,9 @@ impl SlotState {
     /// Whether the slot last ran the same module with the same image, and has both in place.
     pub(crate) fn is_ready_for(&self, program: &Program) -> bool {
         let image = self.image.as_ref().map(Arc::as_ptr);
-        self.last_module == program.module().id() && image == program.image().map(Arc::as_ptr)
+        self.last_module == program.module().id()
+            && image == program.image().map(Arc::as_ptr)
+            && self.initial_len == program.memory_len()
     }
 }
 
@@ -175,11 +178,7 @@ impl Slot {
 
     /// Maps memory 0 for a program.
     fn map_memory(&mut self, program: &Program) -> io::Result<()> {
-        let info = program.module().info();
-        if !info.owns_memory0() {
-            return self.map_pages(0, None);
-        }
-        self.map_pages(info.memories[0].min_len() as usize, program.image())
+        self.map_pages(program.memory_len(), program.image())
     }
 
     /// Maps memory 0: the image from its file, zero pages behind it, nothing beyond the initial length.
@@ -241,6 +240,13 @@ impl Slot {
         let base = self.region().layout.vmctx(self.state.index);
         let len = self.state.accessible_len - from;
         self.region().space.decommit(base + from, len)
+    }
+
+    /// Ranges of offsets of memory 0 outside which it holds what it began with, or zeroes.
+    pub(crate) fn written_ranges(&self) -> Vec<Range<usize>> {
+        let start = self.vmctx().expose_provenance();
+        let len = self.state.accessible_len;
+        self.region().resets.written(start, len)
     }
 
     /// Makes memory 0 what it was in the beginning, in length and contents. Nobody uses it.

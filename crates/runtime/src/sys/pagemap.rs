@@ -16,6 +16,7 @@
 #![allow(unsafe_code, reason = "room R2, SAFETY.md")]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
@@ -32,10 +33,37 @@ use super::page::page_len;
 /// 6.18, one loaded run).
 pub(crate) const MAX_RUNS: usize = 128;
 
+/// Room for what one call tells, and what the last one told. It is not cleared first, which would take a tenth as
+/// long as a call.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    runs: [MaybeUninit<Run>; MAX_RUNS],
+    told: usize,
+}
+
+impl Runs {
+    /// Nothing told yet.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        Self {
+            runs: [const { MaybeUninit::uninit() }; MAX_RUNS],
+            told: 0,
+        }
+    }
+
+    /// Addresses of the runs that the last call told, lowest first.
+    pub(crate) fn told(&self) -> impl Iterator<Item = Range<usize>> {
+        let told = self.runs.get(..self.told).unwrap_or_default();
+        // SAFETY: the kernel has written the first `told`, which are integers.
+        told.iter()
+            .map(|run| unsafe { run.assume_init_ref() }.addrs())
+    }
+}
+
 /// A run of pages, as the kernel writes it (`struct page_region`).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub(crate) struct Run {
+struct Run {
     start: u64,
     end: u64,
     categories: u64,
@@ -43,7 +71,7 @@ pub(crate) struct Run {
 
 impl Run {
     /// Addresses of the run.
-    pub(crate) fn addrs(&self) -> Range<usize> {
+    fn addrs(&self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 }
@@ -124,18 +152,15 @@ impl Pagemap {
         unsafe { AtomicU32::from_ptr(self.here.base().cast()) }
     }
 
-    /// Tells runs of pages of their own in a range, lowest first, as many as `runs` has room for: how many
-    /// were told, and the address up to which all were. Both ends of the range are on page boundaries.
+    /// Tells runs of pages of their own in a range, as many as `runs` has room for; the address up to which
+    /// all were told. Both ends of the range are on page boundaries.
     ///
     /// # Errors
     ///
     /// What the kernel says. Nothing is known of the range then.
     #[inline]
-    pub(crate) fn scan(
-        &self,
-        range: Range<usize>,
-        runs: &mut [Run; MAX_RUNS],
-    ) -> io::Result<(usize, usize)> {
+    pub(crate) fn scan(&self, range: Range<usize>, runs: &mut Runs) -> io::Result<usize> {
+        runs.told = 0;
         if self.here().load(Ordering::Acquire) == 0 {
             self.open_again()?;
         }
@@ -146,7 +171,7 @@ impl Pagemap {
             start: range.start as u64,
             end: range.end as u64,
             walk_end: 0,
-            vec: runs.as_mut_ptr().expose_provenance() as u64,
+            vec: runs.runs.as_mut_ptr().expose_provenance() as u64,
             vec_len: MAX_RUNS as u64,
             max_pages: 0,
             category_inverted: no_page_of,
@@ -163,7 +188,8 @@ impl Pagemap {
                 "the kernel's account of dirty pages makes no sense",
             ));
         }
-        Ok((told, arg.walk_end as usize))
+        runs.told = told;
+        Ok(arg.walk_end as usize)
     }
 
     /// In a child: opens its own pagemap in place of its parent's. Two threads may do so at once; the
@@ -198,10 +224,10 @@ impl Pagemap {
                 at(first + 2).write_volatile(1);
             }
         }
-        let mut runs = [Run::default(); MAX_RUNS];
+        let mut runs = Runs::new();
         let all = space.addr()..space.addr() + space.len();
-        let (told, end) = self.scan(all.clone(), &mut runs)?;
-        let found = runs.iter().take(told).map(Run::addrs);
+        let end = self.scan(all.clone(), &mut runs)?;
+        let found = runs.told();
         let written = [2, 6].map(|number| at(number).addr()..at(number + 1).addr());
         if end == all.end && found.eq(written) {
             Ok(())

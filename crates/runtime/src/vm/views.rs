@@ -30,7 +30,8 @@ pub(crate) fn grow(memory: &GuestMemory, slot: &mut Slot, len: usize) -> std::io
 }
 
 /// Makes memory 0 in its slot what it was in the beginning.
-pub(crate) fn reset(memory: &GuestMemory, slot: &mut Slot, len: usize) -> std::io::Result<()> {
+pub(crate) fn reset(memory: &GuestMemory, slot: &mut Slot) -> std::io::Result<()> {
+    let len = slot.initial_len();
     debug_assert!(!memory.is_borrowed() && len <= memory.len());
     // SAFETY: the first bytes stay accessible.
     unsafe { memory.set_len(len) };

@@ -12,13 +12,12 @@ use crate::sys::fork;
 fn scan_all(map: &Pagemap, space: &Reservation) -> Vec<Range<usize>> {
     let (page, start) = (page_len(), space.addr());
     let mut found = Vec::new();
-    let mut runs = [Run::default(); MAX_RUNS];
+    let mut runs = Runs::new();
     let (mut at, end) = (start, start + space.len());
     while at < end {
-        let (told, next) = map.scan(at..end, &mut runs).unwrap();
+        let next = map.scan(at..end, &mut runs).unwrap();
         assert!(next > at);
-        for run in &runs[..told] {
-            let addrs = run.addrs();
+        for addrs in runs.told() {
             found.push((addrs.start - start) / page..(addrs.end - start) / page);
         }
         at = next;
@@ -93,7 +92,7 @@ fn a_call_that_fails_is_an_error() {
     let space = fresh(1);
     let nothing = Pagemap::broken();
     let range = space.addr()..space.addr() + space.len();
-    let mut runs = [Run::default(); MAX_RUNS];
+    let mut runs = Runs::new();
     assert!(nothing.scan(range, &mut runs).is_err());
     assert!(nothing.try_out().is_err());
 }
