@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod counted;
 mod fuel;
+mod instrument;
 mod shapes;

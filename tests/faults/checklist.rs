@@ -280,10 +280,13 @@ fn child() {
     let run = |threads: usize| {
         for _ in 0..threads {
             std::thread::scope(|scope| {
-                scope.spawn(|| {
+                let thread = scope.spawn(|| {
                     let mut instance = sandbox.region.new_instance(&program).unwrap();
                     fault(instance.run("run", &[]));
                 });
+                // The scope alone would wait for the closure, not for destructors of thread-locals: the next
+                // thread could come before this one has given its stack back.
+                thread.join().unwrap();
             });
         }
     };

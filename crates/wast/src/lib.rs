@@ -21,4 +21,4 @@ mod threads;
 mod values;
 
 pub use error::Error;
-pub use script::{Failure, Outcome, run};
+pub use script::{Failure, Observer, Outcome, run, run_observed};

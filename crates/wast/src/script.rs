@@ -60,6 +60,18 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Somebody who looks on while a script runs, to learn more than whether it passes.
+pub trait Observer {
+    /// A module that is about to be compiled and linked, as a binary; what is to be compiled in its place.
+    fn module(&mut self, wasm: Vec<u8>) -> Vec<u8> {
+        wasm
+    }
+
+    /// A directive was done, at a line. The instance holds all modules of the script; `linked` is the one that
+    /// the directive has added, if it has.
+    fn directive(&mut self, line: usize, instance: &mut InstanceHandle, linked: Option<Member>);
+}
+
 /// The definitions that the suite expects of every host (its `spectest` module).
 const SPECTEST: &str = r#"(module $spectest
     (func (export "print") (import "host" "print"))
@@ -100,6 +112,9 @@ pub(crate) struct Runner<'scope, 'env> {
     last_definition: Option<Rc<Module>>,
     current: Option<Member>,
     objects: HostObjects,
+    observer: Option<&'env mut dyn Observer>,
+    /// What the directive at hand has linked.
+    linked: Option<Member>,
 }
 
 /// Runs a script. Directives that fail are counted, and the script goes on.
@@ -108,6 +123,27 @@ pub(crate) struct Runner<'scope, 'env> {
 ///
 /// If the script does not parse, or what every script expects can't be made.
 pub fn run(source: &str, settings: &Settings) -> Result<Outcome, Error> {
+    run_with(source, settings, None)
+}
+
+/// As [`run`], and somebody looks on. What threads of the script do is not shown.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_observed(
+    source: &str,
+    settings: &Settings,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, Error> {
+    run_with(source, settings, Some(observer))
+}
+
+fn run_with(
+    source: &str,
+    settings: &Settings,
+    observer: Option<&mut dyn Observer>,
+) -> Result<Outcome, Error> {
     let mut lexer = Lexer::new(source);
     lexer.allow_confusing_unicode(true);
     let text = |error| Error::text(error, source);
@@ -121,7 +157,12 @@ pub fn run(source: &str, settings: &Settings) -> Result<Outcome, Error> {
             source,
             settings,
         };
-        Ok(Runner::new(engine, world)?.run(directives))
+        let mut runner = Runner::new(engine, world)?;
+        // Not the option as it is: what it borrows has to live shorter than it says.
+        if let Some(observer) = observer {
+            runner.observer = Some(observer);
+        }
+        Ok(runner.run(directives))
     })
 }
 
@@ -130,7 +171,12 @@ impl<'scope, 'env> Runner<'scope, 'env> {
     pub(crate) fn run(mut self, directives: Vec<WastDirective<'env>>) -> Outcome {
         for directive in directives {
             let (line, column) = directive.span().linecol_in(self.world.source);
-            match self.directive(directive) {
+            let result = self.directive(directive);
+            let linked = self.linked.take();
+            if let Some(observer) = &mut self.observer {
+                observer.directive(line + 1, &mut self.instance, linked);
+            }
+            match result {
                 Ok(()) => self.outcome.passed += 1,
                 Err(message) => self.outcome.failures.push(Failure {
                     line: line + 1,
@@ -173,6 +219,8 @@ impl<'scope, 'env> Runner<'scope, 'env> {
             last_definition: None,
             current: None,
             objects: HostObjects::default(),
+            observer: None,
+            linked: None,
         })
     }
 
@@ -181,6 +229,7 @@ impl<'scope, 'env> Runner<'scope, 'env> {
             WastDirective::Module(mut module) => {
                 let name = name_of(&module);
                 let wasm = module.encode().map_err(|e| e.to_string())?;
+                let wasm = self.observed(wasm);
                 let module = self.compile(&wasm)?;
                 let member = self.link(&module).map_err(|e| e.to_string())?;
                 self.set_current(name, member);
@@ -189,6 +238,7 @@ impl<'scope, 'env> Runner<'scope, 'env> {
             WastDirective::ModuleDefinition(mut module) => {
                 let name = name_of(&module);
                 let wasm = module.encode().map_err(|e| e.to_string())?;
+                let wasm = self.observed(wasm);
                 let module = Rc::new(self.compile(&wasm)?);
                 if let Some(name) = name {
                     self.definitions.insert(name, module.clone());
@@ -251,7 +301,17 @@ impl<'scope, 'env> Runner<'scope, 'env> {
     }
 
     pub(crate) fn link(&mut self, module: &Module) -> Result<Member, RuntimeError> {
-        self.instance.link(&self.linker, module)
+        let member = self.instance.link(&self.linker, module)?;
+        self.linked = Some(member);
+        Ok(member)
+    }
+
+    /// What the observer wants compiled in a module's place.
+    fn observed(&mut self, wasm: Vec<u8>) -> Vec<u8> {
+        match &mut self.observer {
+            Some(observer) => observer.module(wasm),
+            None => wasm,
+        }
     }
 
     fn set_current(&mut self, name: Option<String>, member: Member) {
@@ -274,6 +334,7 @@ impl<'scope, 'env> Runner<'scope, 'env> {
             WastExecute::Invoke(invoke) => self.invoke(&invoke),
             WastExecute::Wat(mut wat) => {
                 let wasm = wat.encode().map_err(|e| NoValues::Other(e.to_string()))?;
+                let wasm = self.observed(wasm);
                 let module = self.compile(&wasm).map_err(NoValues::Other)?;
                 self.link(&module)?;
                 Ok(Vec::new())

@@ -133,6 +133,7 @@ impl Translation<'_, '_> {
         self.b.set_cold_block(cold);
         self.b.seal_block(cold);
         self.b.switch_to_block(cold);
+        self.charge_before_trapping();
         let memory = self.u32_const(memory.as_u32());
         let constant = self.b.ins().iconst(types::I64, constant.cast_signed());
         self.call_builtin(Builtin::MemoryOutOfBounds, &[memory, index, constant]);

@@ -14,7 +14,7 @@
 //! not taken. A guest that was given more fuel goes on behind it, at an offset which the fuel map names.
 //!
 //! An instruction that traps in the middle of straight code leaves its units uncounted; the fuel map has
-//! them, so the count is exact even then. Nothing here depends on what the optimiser does: sums are made
+//! them, or the way to the libcall that traps adds them, so the count is exact even then. Nothing here depends on what the optimiser does: sums are made
 //! of Wasm instructions, and the order of additions and traps is kept by the code generator.
 
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -140,6 +140,18 @@ impl Translation<'_, '_> {
         }
         if check {
             check_fuel(&mut self.b, count);
+        }
+    }
+
+    /// Adds what is pending on a way that does not come back: to a libcall that traps in the middle of straight
+    /// code, and finds the count in the limits, where the fuel map does not help. The other way has it pending
+    /// still.
+    pub(super) fn charge_before_trapping(&mut self) {
+        if self.meter.costs.is_some() && self.meter.pending > 0 {
+            let count = self.b.ins().get_pinned_reg(types::I64);
+            let pending = i64::from(self.meter.pending);
+            let count = self.b.ins().iadd_imm_u(count, pending);
+            self.b.ins().set_pinned_reg(count);
         }
     }
 
