@@ -112,8 +112,7 @@ fn check_script(name: &str, source: &str) -> u64 {
 #[test]
 fn x_fuel_every_directive_of_the_official_suite_consumes_what_an_independent_count_says() {
     let files: Vec<_> = spec(SpecVersion::V2)
-        .into_iter()
-        .chain(PROPOSALS.iter().flat_map(|name| proposal(name)))
+        .chain(PROPOSALS.iter().flat_map(proposal))
         .filter(|file| file.name().ends_with(".wast"))
         .filter(|file| !exhausts_the_stack(file.contents))
         // Threads of scripts have instances of their own, which nobody observes.
