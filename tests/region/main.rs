@@ -7,4 +7,5 @@ mod allocations;
 mod clean;
 mod crowd;
 mod full;
+mod metrics;
 mod snapshots;

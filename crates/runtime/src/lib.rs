@@ -61,6 +61,7 @@ pub use program::Program;
 pub use region::Region;
 pub use region::alloc::AllocStrategy;
 pub use region::limits::Limits;
+pub use region::metrics::{RegionMetrics, ResetCounts};
 pub use region::options::{RegionOptions, WhenFull};
 pub use selvedge_artifact::traps::TrapCode;
 pub use selvedge_artifact::tunables::Tunables;

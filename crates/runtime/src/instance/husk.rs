@@ -20,6 +20,7 @@ use crate::instance::store::Store;
 use crate::program::{Program, WeakProgram};
 use crate::region::freelist::Free;
 use crate::region::limits::Limits;
+use crate::region::metrics::Counts;
 use crate::region::slot::{Lease, Slot};
 use crate::vm::store_ptr::StoreBox;
 
@@ -49,6 +50,12 @@ impl Husk {
     pub(crate) fn fits(&self, limits: &Limits) -> bool {
         let main = self.store.members.first();
         self.store.region_limits == *limits || main.is_some_and(|main| !main.has_far_memory())
+    }
+
+    /// What was counted in its slot since it was taken.
+    pub(crate) fn take_counts(&mut self) -> Counts {
+        let main = self.store.members.first();
+        main.map_or_else(Counts::default, |main| main.take_counts())
     }
 
     /// The store.

@@ -30,6 +30,7 @@ use crate::instance::table::OwnTable;
 use crate::module::Module;
 use crate::program::{Imports, Program};
 use crate::region::Region;
+use crate::region::metrics::Counts;
 use crate::region::slot::{Lease, Slot};
 use crate::value::Val;
 use crate::vm::callee::Callee;
@@ -347,6 +348,11 @@ impl Record {
     /// The lease of its slot.
     pub(crate) fn lease(&self) -> Arc<Lease> {
         self.slot.borrow().lease().clone()
+    }
+
+    /// What was counted in its slot since that was last asked.
+    pub(crate) fn take_counts(&self) -> Counts {
+        self.slot.borrow_mut().take_counts()
     }
 
     /// Its slot, for something else.

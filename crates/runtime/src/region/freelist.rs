@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crate::instance::husk::Husk;
 use crate::program::Program;
 use crate::region::alloc::AllocStrategy;
+use crate::region::metrics::Counts;
 use crate::region::slot::SlotState;
 
 /// Lists at most. Beyond as many threads at a time, two share one.
@@ -42,6 +43,14 @@ pub(crate) enum Free {
 }
 
 impl Free {
+    /// What was counted in the slot since it was taken.
+    fn take_counts(&mut self) -> Counts {
+        match self {
+            Self::Slot(slot) => std::mem::take(&mut slot.counts),
+            Self::Husk(husk) => husk.take_counts(),
+        }
+    }
+
     /// Whether little is to be done before the program runs in it.
     fn is_ready_for(&self, program: &Program) -> bool {
         match self {
@@ -54,7 +63,14 @@ impl Free {
 /// The list of a thread; alone on its cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct List(Mutex<VecDeque<Free>>);
+struct List(Mutex<Lane>);
+
+/// What the lock of a list guards.
+#[derive(Debug, Default)]
+struct Lane {
+    free: VecDeque<Free>,
+    counts: Counts,
+}
 
 /// The free slots of a region.
 #[derive(Debug)]
@@ -102,14 +118,23 @@ impl FreeList {
         }
     }
 
-    fn own(&self) -> &Mutex<VecDeque<Free>> {
+    fn own(&self) -> &Mutex<Lane> {
         &self.lists[thread_number() % self.lists.len()].0
     }
 
     /// How many are free. Others may take and give meanwhile.
     pub(crate) fn len(&self) -> usize {
-        let listed: usize = self.lists.iter().map(|list| lock(&list.0).len()).sum();
+        let listed: usize = self.lists.iter().map(|list| lock(&list.0).free.len()).sum();
         listed + lock(&self.unused).len()
+    }
+
+    /// Slots that were never used, and what was counted so far.
+    pub(crate) fn counts(&self) -> (usize, Counts) {
+        let mut counts = Counts::default();
+        for list in &self.lists {
+            counts += lock(&list.0).counts;
+        }
+        (lock(&self.unused).len(), counts)
     }
 
     /// Takes a slot; `None` if there is none.
@@ -129,18 +154,26 @@ impl FreeList {
     fn take_recent(&self, is_ready: impl Fn(&Free) -> bool) -> Option<Free> {
         {
             let mut own = lock(self.own());
-            let first = own.len().saturating_sub(LOOKED_AT);
-            if let Some(at) = (first..own.len()).rev().find(|&at| is_ready(&own[at])) {
-                return own.remove(at);
+            let Lane { free, counts } = &mut *own;
+            let first = free.len().saturating_sub(LOOKED_AT);
+            if let Some(at) = (first..free.len()).rev().find(|&at| is_ready(&free[at])) {
+                counts.taken += 1;
+                counts.taken_ready += 1;
+                return free.remove(at);
             }
-            if own.len() > LOOKED_AT {
-                return own.pop_front();
+            if free.len() > LOOKED_AT {
+                counts.taken += 1;
+                return free.pop_front();
             }
         }
         let unused = lock(&self.unused).pop().map(Free::Slot);
-        unused
-            .or_else(|| lock(self.own()).pop_front())
-            .or_else(|| self.take_from_others())
+        let found = unused
+            .or_else(|| lock(self.own()).free.pop_front())
+            .or_else(|| self.take_from_others());
+        if found.is_some() {
+            lock(self.own()).counts.taken += 1;
+        }
+        found
     }
 
     /// Takes a slot of another thread's list, and brings some more for the next time.
@@ -153,14 +186,14 @@ impl FreeList {
             let mut taken: [Option<Free>; MOVED] = Default::default();
             {
                 let mut other = lock(other);
-                let count = other.len().div_ceil(2).min(MOVED);
+                let count = other.free.len().div_ceil(2).min(MOVED);
                 for place in taken.iter_mut().take(count) {
-                    *place = other.pop_front();
+                    *place = other.free.pop_front();
                 }
             }
             let mut taken = taken.into_iter().flatten();
             if let Some(first) = taken.next() {
-                lock(self.own()).extend(taken);
+                lock(self.own()).free.extend(taken);
                 return Some(first);
             }
         }
@@ -172,29 +205,35 @@ impl FreeList {
     fn take_chosen(&self, choose: impl FnOnce(usize) -> Option<usize>) -> Option<Free> {
         let mut lists: Vec<_> = self.lists.iter().map(|list| lock(&list.0)).collect();
         let mut unused = lock(&self.unused);
-        let count = unused.len() + lists.iter().map(|list| list.len()).sum::<usize>();
+        let count = unused.len() + lists.iter().map(|list| list.free.len()).sum::<usize>();
         let mut at = choose(count)?;
+        // Counted in any of them: all are locked.
+        if let Some(list) = lists.first_mut() {
+            list.counts.taken += 1;
+        }
         if at < unused.len() {
             return Some(Free::Slot(unused.remove(at)));
         }
         at -= unused.len();
         for list in &mut lists {
-            if at < list.len() {
-                return list.remove(at);
+            if at < list.free.len() {
+                return list.free.remove(at);
             }
-            at -= list.len();
+            at -= list.free.len();
         }
         None
     }
 
     /// Gives a slot. What is `false` of it when its list is locked is given back to the caller instead.
-    pub(crate) fn give(&self, free: Free, keep: impl FnOnce(&Free) -> bool) -> Option<Free> {
+    pub(crate) fn give(&self, mut free: Free, keep: impl FnOnce(&Free) -> bool) -> Option<Free> {
         {
+            let counts = free.take_counts();
             let mut own = lock(self.own());
+            own.counts += counts;
             if !keep(&free) {
                 return Some(free);
             }
-            own.push_back(free);
+            own.free.push_back(free);
         }
         // Who waits says so before it looks at the lists; who gives looks whether anybody does afterwards.
         fence(Ordering::SeqCst);
@@ -249,10 +288,10 @@ impl FreeList {
         let mut taken = Vec::new();
         for list in &self.lists {
             let mut list = lock(&list.0);
-            for _ in 0..list.len() {
-                match list.pop_front() {
+            for _ in 0..list.free.len() {
+                match list.free.pop_front() {
                     Some(Free::Husk(husk)) if which(&husk) => taken.push(husk),
-                    Some(other) => list.push_back(other),
+                    Some(other) => list.free.push_back(other),
                     None => break,
                 }
             }

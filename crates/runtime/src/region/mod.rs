@@ -4,12 +4,13 @@ pub(crate) mod alloc;
 pub(crate) mod freelist;
 pub(crate) mod layout;
 pub(crate) mod limits;
+pub(crate) mod metrics;
 pub(crate) mod options;
 pub(crate) mod reset;
 pub(crate) mod slot;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -17,11 +18,13 @@ use crate::instance::builder::InstanceBuilder;
 use crate::instance::handle::InstanceHandle;
 use crate::instance::husk::Husk;
 use crate::program::{Program, WeakProgram};
+use crate::sys::pagemap::{Pagemap, Pages};
 use crate::sys::{memfd, mmap::Reservation};
 use alloc::AllocStrategy;
 use freelist::{Free, FreeList};
 use layout::Layout;
 use limits::Limits;
+use metrics::RegionMetrics;
 use options::{RegionOptions, WhenFull};
 use reset::Resets;
 use slot::{Lease, Slot};
@@ -49,6 +52,10 @@ pub(crate) struct RegionInner {
     limits: Limits,
     options: RegionOptions,
     capacity: u32,
+    /// Instances that waited for a slot.
+    waited: AtomicU64,
+    /// Instances that were made outside.
+    outside: AtomicU64,
     /// Handles of the embedder. Without one, nothing is kept for further instances, which would keep the
     /// region.
     handles: AtomicUsize,
@@ -118,6 +125,8 @@ impl Region {
             limits,
             options: *options,
             capacity: slots,
+            waited: AtomicU64::new(0),
+            outside: AtomicU64::new(0),
             handles: AtomicUsize::new(0),
         })))
     }
@@ -157,6 +166,28 @@ impl Region {
     /// Slots that are in use.
     pub fn used_slots(&self) -> u32 {
         self.capacity().saturating_sub(self.free_slots())
+    }
+
+    /// What the region has done and holds. Other threads may change that meanwhile.
+    ///
+    /// To count resident bytes, the kernel looks at the pages of all slots: milliseconds for thousands.
+    pub fn metrics(&self) -> RegionMetrics {
+        let inner = &*self.inner;
+        let (unused, counts) = inner.free.counts();
+        let free = self.free_slots();
+        RegionMetrics {
+            capacity: inner.capacity,
+            used: inner.capacity.saturating_sub(free),
+            free,
+            ever_used: inner.capacity.saturating_sub(unused as u32),
+            taken: counts.taken,
+            taken_ready: counts.taken_ready,
+            waited: inner.waited.load(Ordering::Relaxed),
+            outside: inner.outside.load(Ordering::Relaxed),
+            resets: counts.resets,
+            reset_time: counts.reset_time,
+            resident_len: inner.resident_len(),
+        }
     }
 
     /// The limits of its instances.
@@ -230,6 +261,7 @@ impl Region {
         match self.inner.options.when_full {
             WhenFull::Fail => Err(full),
             WhenFull::Wait(at_most) => {
+                self.inner.waited.fetch_add(1, Ordering::Relaxed);
                 let free = &self.inner.free;
                 let found = free.wait(at_most, || free.take(strategy, program));
                 found.map(Some).ok_or(full)
@@ -241,6 +273,7 @@ impl Region {
     /// A slot in a region of its own, which ends with it.
     #[cold]
     fn take_outside(&self, program: &Program) -> Result<Taken, Error> {
+        self.inner.outside.fetch_add(1, Ordering::Relaxed);
         let options = RegionOptions {
             when_full: WhenFull::Fail,
             ..self.inner.options
@@ -263,6 +296,16 @@ impl RegionInner {
     /// Whether there is a handle by which instances can be made.
     pub(crate) fn is_open(&self) -> bool {
         self.handles.load(Ordering::Acquire) > 0
+    }
+
+    /// Bytes that memories and contexts have in memory, if the kernel tells.
+    fn resident_len(&self) -> Option<u64> {
+        let pagemap = Pagemap::get()?;
+        let all = |space: &Reservation| space.addr()..space.addr() + space.len();
+        let memories = pagemap.count(all(&self.space), Pages::Own).ok()?;
+        // Guests see the same pages a second time.
+        let contexts = pagemap.count(all(&self.contexts), Pages::Present).ok()?;
+        Some(memories + contexts)
     }
 
     /// Drops what is kept for programs that are gone.

@@ -20,6 +20,9 @@ pub struct RegionOptions {
     /// Whether the system is asked which pages a guest wrote to (`PAGEMAP_SCAN`, Linux 6.7 and later), if it can
     /// tell. Otherwise memories of more than 64 KiB are given back to the system as a whole. Default: yes.
     pub find_written_pages: bool,
+    /// Whether [`RegionMetrics::reset_time`](crate::RegionMetrics::reset_time) is measured, which takes two looks at the
+    /// clock for each instance, about 50 ns. Default: no.
+    pub measure_resets: bool,
     /// What is done when there is no free slot. Default: [`WhenFull::Fail`].
     pub when_full: WhenFull,
     /// Bytes that the address of memory 0 of every instance is a multiple of: a power of two. Memories with
@@ -46,6 +49,7 @@ impl Default for RegionOptions {
         Self {
             keep_resident_len: 2 << 20,
             find_written_pages: true,
+            measure_resets: false,
             when_full: WhenFull::Fail,
             heap_alignment: 1,
         }

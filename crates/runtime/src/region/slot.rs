@@ -6,11 +6,14 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::error::Error;
 use crate::program::{Image, Program};
 use crate::region::freelist::Free;
 use crate::region::layout::round_up_to_page;
+use crate::region::metrics::Counts;
+use crate::region::reset::Kind;
 use crate::region::{Region, RegionInner};
 
 /// A slot while it is not in use.
@@ -27,8 +30,10 @@ pub(crate) struct SlotState {
     image_len: usize,
     /// The file that is mapped.
     image: Option<Arc<Image>>,
-    /// How often memory 0 was made clean, wrapping.
+    /// How often memory 0 was made clean since it was mapped, wrapping.
     resets: u32,
+    /// What was done since the slot was taken.
+    pub(crate) counts: Counts,
     /// The part of the context that the guest may write, as offset and length in the region's space.
     writable: (usize, usize),
     /// Bytes of context in use.
@@ -46,6 +51,7 @@ impl SlotState {
             image_len: 0,
             image: None,
             resets: 0,
+            counts: Counts::default(),
             writable: (0, 0),
             context_len: 0,
         }
@@ -191,7 +197,7 @@ impl Slot {
             space.map_none(base, round_up_to_page(mapped))?;
         }
         (state.accessible_len, state.initial_len, state.image_len) = (0, 0, 0);
-        state.image = None;
+        (state.image, state.resets) = (None, 0);
         let mut image_len = 0;
         if let Some(image) = image {
             image_len = image.bytes().len();
@@ -249,8 +255,24 @@ impl Slot {
         self.region().resets.written(start, len)
     }
 
+    /// What was counted since that was last asked.
+    pub(crate) fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.state.counts)
+    }
+
     /// Makes memory 0 what it was in the beginning, in length and contents. Nobody uses it.
     pub(crate) fn clean(&mut self) -> io::Result<()> {
+        let start = self.region().resets.is_measured().then(Instant::now);
+        let result = self.clean_memory();
+        let counts = &mut self.state.counts;
+        counts.resets.count(result.as_ref().ok().copied());
+        if let Some(start) = start {
+            counts.reset_time = counts.reset_time.saturating_add(start.elapsed());
+        }
+        result.map(drop)
+    }
+
+    fn clean_memory(&mut self) -> io::Result<Kind> {
         let base = self.region().layout.vmctx(self.state.index);
         let (accessible, initial) = (self.state.accessible_len, self.state.initial_len);
         if accessible > initial {
@@ -262,8 +284,7 @@ impl Slot {
         let count = self.state.resets;
         self.state.resets = count.wrapping_add(1);
         let resets = self.region().resets;
-        resets.reset(self, count)?;
-        Ok(())
+        resets.reset(self, count)
     }
 }
 

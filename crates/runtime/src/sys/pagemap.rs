@@ -102,6 +102,15 @@ const PAGE_IS_PFNZERO: u64 = 1 << 5;
 /// `PAGEMAP_SCAN`: `_IOWR('f', 16, struct pm_scan_arg)`.
 const PAGEMAP_SCAN: u64 = 3 << 30 | (size_of::<ScanArg>() as u64) << 16 | (b'f' as u64) << 8 | 16;
 
+/// Which pages are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pages {
+    /// Those that hold something of their own.
+    Own,
+    /// Those that are in memory.
+    Present,
+}
+
 /// The pagemap of this process.
 #[derive(Debug)]
 pub(crate) struct Pagemap {
@@ -160,11 +169,41 @@ impl Pagemap {
     /// What the kernel says. Nothing is known of the range then.
     #[inline]
     pub(crate) fn scan(&self, range: Range<usize>, runs: &mut Runs) -> io::Result<usize> {
+        self.tell(range, Pages::Own, runs)
+    }
+
+    /// Bytes in pages of a range.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pagemap::scan`].
+    pub(crate) fn count(&self, range: Range<usize>, pages: Pages) -> io::Result<u64> {
+        let mut runs = Runs::new();
+        let (mut at, mut bytes) = (range.start, 0);
+        while at < range.end {
+            let next = self.tell(at..range.end, pages, &mut runs)?;
+            if next <= at {
+                return Err(io::Error::other("the scan does not go on"));
+            }
+            bytes += runs.told().map(|run| run.len() as u64).sum::<u64>();
+            at = next;
+        }
+        Ok(bytes)
+    }
+
+    #[inline]
+    fn tell(&self, range: Range<usize>, pages: Pages, runs: &mut Runs) -> io::Result<usize> {
         runs.told = 0;
         if self.here().load(Ordering::Acquire) == 0 {
             self.open_again()?;
         }
-        let no_page_of = PAGE_IS_FILE | PAGE_IS_PFNZERO;
+        let (not, must, one_of) = match pages {
+            Pages::Own => {
+                let no_page_of = PAGE_IS_FILE | PAGE_IS_PFNZERO;
+                (no_page_of, no_page_of, PAGE_IS_PRESENT | PAGE_IS_SWAPPED)
+            }
+            Pages::Present => (0, PAGE_IS_PRESENT, 0),
+        };
         let mut arg = ScanArg {
             size: size_of::<ScanArg>() as u64,
             flags: 0,
@@ -174,9 +213,9 @@ impl Pagemap {
             vec: runs.runs.as_mut_ptr().expose_provenance() as u64,
             vec_len: MAX_RUNS as u64,
             max_pages: 0,
-            category_inverted: no_page_of,
-            category_mask: no_page_of,
-            category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+            category_inverted: not,
+            category_mask: must,
+            category_anyof_mask: one_of,
             return_mask: 0,
         };
         // SAFETY: the kernel reads and writes `arg`, and writes at most `MAX_RUNS` runs to `runs`, both of

@@ -175,6 +175,11 @@ fn x_pool_the_way_is_chosen_by_length_and_by_what_may_stay() {
     soil(&mut slot, 0..3);
     assert_eq!(resets.reset(&mut slot, 0).unwrap(), Kind::Compared);
     assert_clean(&mut slot, 16 * PAGE, None);
+    for count in [2, 511] {
+        soil(&mut slot, 0..3);
+        assert_eq!(resets.reset(&mut slot, count).unwrap(), Kind::Compared);
+        assert_clean(&mut slot, 16 * PAGE, None);
+    }
     slot.map_pages(0, None).unwrap();
     assert_eq!(resets.reset(&mut slot, 0).unwrap(), Kind::Empty);
 }
