@@ -1,8 +1,8 @@
 //! The table of calls and states in `crates/runtime/src/instance/state.rs`: every cell is walked.
 
 use selvedge::{
-    FatalFault, Flow, HostError, InstanceHandle, Linker, Program, RuntimeError, SignalHandler, Val,
-    Vmctx, Yield,
+    FatalFault, Flow, HostError, InstanceHandle, Linker, PreemptSwitch, Program, RuntimeError,
+    SignalHandler, Val, Vmctx, Yield,
 };
 use selvedge_tests::sandbox::Sandbox;
 
@@ -31,6 +31,7 @@ fn guest(start: bool) -> String {
         r#"(module
             (import "h" "suspend" (func $suspend))
             (import "h" "end" (func $end))
+            (import "h" "preempt" (func $preempt))
             (memory (export "memory") 1)
             (table (export "table") 2 funcref)
             (global (export "global") (mut i32) (i32.const 3))
@@ -39,6 +40,7 @@ fn guest(start: bool) -> String {
             (func (export "suspend") (call $suspend))
             (func (export "trap") unreachable)
             (func (export "end") (call $end))
+            (func (export "preempt") (call $preempt))
             {start})"#
     )
 }
@@ -60,6 +62,11 @@ impl World {
             .unwrap()
             .func("h", "end", |_: &Vmctx<'_>| -> Result<(), HostError> {
                 Err(HostError::terminate(1u8))
+            })
+            .unwrap()
+            .func("h", "preempt", |vmctx: &Vmctx<'_>| {
+                let switch = vmctx.get_embed_ctx::<PreemptSwitch>().unwrap();
+                assert!(switch.preempt());
             })
             .unwrap();
         let (started, plain) = (
@@ -88,6 +95,11 @@ impl World {
         match state {
             "NotStarted" | "Ready" => {}
             "Yielded" => assert!(instance.run("suspend", &[]).unwrap().is_yielded()),
+            "Preempted" => {
+                let switch = instance.preempt_switch().unwrap();
+                instance.insert_embed_ctx(switch);
+                assert!(instance.run("preempt", &[]).unwrap().is_preempted());
+            }
             "Faulted" => assert!(instance.run("trap", &[]).is_err()),
             "Terminated" => assert!(instance.run("end", &[]).is_err()),
             other => panic!("there is no state {other}"),
@@ -103,6 +115,7 @@ fn state_of(instance: &InstanceHandle) -> &'static str {
         ("NotStarted", instance.is_not_started()),
         ("Ready", instance.is_ready()),
         ("Yielded", instance.is_yielded()),
+        ("Preempted", instance.is_preempted()),
         ("Faulted", instance.is_faulted()),
         ("Terminated", instance.is_terminated()),
     ];
@@ -118,30 +131,44 @@ fn outcome<T>(result: Result<T, RuntimeError>, fine: &'static str) -> String {
         Err(RuntimeError::InstanceNeedsStart) => "InstanceNeedsStart".to_owned(),
         Err(RuntimeError::StartAlreadyRun) => "StartAlreadyRun".to_owned(),
         Err(RuntimeError::InvalidArgument(_)) => "InvalidArgument".to_owned(),
+        Err(RuntimeError::InstancePreempted) => "InstancePreempted".to_owned(),
         Err(other) => panic!("{other}"),
     }
 }
 
 extern "C" fn tell_nobody(_: &FatalFault) {}
 
+/// Changes what the guest has; all of it is allowed, or none.
+fn change(instance: &mut InstanceHandle) -> String {
+    let results = [
+        instance.heap_mut().map(|mut heap| heap[0] = 1),
+        instance
+            .memory_mut("memory")
+            .map(|mut memory| memory[0] = 1),
+        instance.heap_u32_mut().map(|mut words| words[1] = 1),
+        instance.grow_memory(0).map(drop),
+        instance.globals_mut().set(0, &Val::I32(5)),
+        instance.set_global("global", &Val::I32(4)),
+        instance.table_set("table", 0, &Val::FuncRef(None)),
+    ];
+    let mut outcomes = results.map(|result| outcome(result, "allowed")).to_vec();
+    outcomes.dedup();
+    assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+    outcomes.remove(0)
+}
+
 /// Does what everybody may do in every state.
 fn everything_else(instance: &mut InstanceHandle) {
     assert!(!instance.heap().unwrap().is_empty());
-    instance.heap_mut().unwrap()[0] = 1;
-    instance.heap_u32_mut().unwrap()[1] = 1;
-    assert_eq!(instance.heap_u32().unwrap()[1], 1);
+    assert_eq!(instance.heap_u32().unwrap().len(), 1 << 14);
     let first = instance.heap().unwrap().as_ptr();
     assert!(instance.check_heap(first, 1));
-    instance.globals_mut().set(0, &Val::I32(5)).unwrap();
-    assert_eq!(instance.globals().get(0).unwrap().i32(), Some(5));
+    assert!(instance.globals().get(0).is_some());
     instance.set_signal_handler(SignalHandler::default());
     instance.set_fatal_handler(|_| std::process::abort());
     instance.set_c_fatal_handler(tell_nobody);
-    assert!(instance.grow_memory(0).is_ok());
     assert!(instance.global("global").unwrap().i32().is_some());
-    instance.set_global("global", &Val::I32(4)).unwrap();
     assert_eq!(instance.table_len("table").unwrap(), 2);
-    instance.table_set("table", 0, &Val::FuncRef(None)).unwrap();
     assert!(instance.typed_func::<(), ()>("nothing").is_ok());
     assert_eq!(instance.insert_embed_ctx(1u8), None);
     assert!(instance.contains_embed_ctx::<u8>());
@@ -189,6 +216,7 @@ fn every_cell_of_the_table_of_calls_and_states_holds() {
                 outcome(instance.link(&linker, &module), "links")
             }
             "`reset`" => outcome(instance.reset(), "resets"),
+            "changing memories, tables, globals" => change(&mut instance),
             "everything else" => {
                 everything_else(&mut instance);
                 "allowed".to_owned()
@@ -205,7 +233,7 @@ fn every_cell_of_the_table_of_calls_and_states_holds() {
         }
         walked += 1;
     }
-    assert_eq!(walked, 11 * 5 - 1);
+    assert_eq!(walked, 12 * 6 - 1);
 }
 
 /// A suspended guest that is resumed with the value that it expects.
@@ -226,7 +254,14 @@ fn expecting_value() -> String {
 #[test]
 fn a_call_that_does_not_fit_leaves_the_state_as_it_is() {
     let world = World::new();
-    for state in ["NotStarted", "Ready", "Yielded", "Faulted", "Terminated"] {
+    for state in [
+        "NotStarted",
+        "Ready",
+        "Yielded",
+        "Preempted",
+        "Faulted",
+        "Terminated",
+    ] {
         let mut instance = world.instance(state, false);
         assert!(matches!(
             instance.run("absent", &[]),

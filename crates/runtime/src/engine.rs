@@ -1,6 +1,6 @@
 //! The engine: what loaded modules share. Cheap to clone, usable from any thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use selvedge_artifact::canon::TypeNumbers;
 use selvedge_artifact::header::Accepts;
@@ -11,6 +11,16 @@ use crate::arch;
 use crate::error::Error;
 use crate::traphandlers::init_traps;
 use crate::vm::on_signal;
+
+/// Whether guests can be suspended from outside here.
+pub(crate) fn preemption() -> Result<(), Error> {
+    static TESTED: OnceLock<Result<(), String>> = OnceLock::new();
+    let tested = TESTED.get_or_init(crate::vm::probe::run);
+    tested.clone().map_err(|why| Error::Unsupported {
+        what: "suspending guests from outside",
+        why,
+    })
+}
 
 /// Settings and registries shared by the modules, regions and instances made with it.
 #[derive(Clone, Debug)]
@@ -63,6 +73,18 @@ impl Engine {
     /// [`Error::System`] if the system refuses.
     pub fn remove_trap_handler() -> Result<bool, Error> {
         on_signal::uninstall()
+    }
+
+    /// Whether guests can be suspended from outside on this machine, by a [`PreemptSwitch`](crate::PreemptSwitch) or
+    /// after a slice of time. The first call in a process tries it: it suspends a piece of code that has something
+    /// in every register, lets it go on, and compares.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] with what went wrong.
+    pub fn preemption() -> Result<(), Error> {
+        init_traps()?;
+        preemption()
     }
 
     /// What generated code may assume of this engine.

@@ -129,6 +129,18 @@ pub enum Error {
     /// [`Instance::take_yielded`](crate::Instance::take_yielded).
     #[error("the guest was suspended; resume the instance for its result")]
     InstanceYielded,
+    /// The guest was suspended from outside where a result was expected, or something was to be changed that it
+    /// may have in registers.
+    #[error("the guest was preempted: it can be looked at, and goes on with `resume`")]
+    InstancePreempted,
+    /// This machine can't do that.
+    #[error("{what} is not possible on this machine: {why}")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// What is missing.
+        why: String,
+    },
     /// A run did not return values: it was suspended.
     #[error("the guest did not return; it was suspended")]
     InstanceNotReturned,

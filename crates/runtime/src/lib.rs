@@ -68,5 +68,7 @@ pub use selvedge_artifact::tunables::Tunables;
 pub use selvedge_artifact::types::{
     ExternType, FuncType, GlobalType, HeapType, MemoryType, RefType, TableType, ValType,
 };
+pub use stop::kill::{KillError, KillSuccess, KillSwitch};
+pub use stop::preempt::PreemptSwitch;
 pub use value::{ExnRef, ExternRef, Func, RunResult, UntypedRetVal, Val};
 pub use vm::signal_handler::{SignalBehavior, SignalFacts, SignalHandler};

@@ -11,7 +11,7 @@
 #[cfg(not(all(test, loom)))]
 pub(crate) use std::{
     hint::spin_loop,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering},
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::yield_now,
 };
@@ -40,6 +40,16 @@ macro_rules! static_in_models_too {
 }
 
 pub(crate) use {const_outside_models, static_in_models_too};
+
+/// One side of a barrier that another thread makes all threads execute (`sys::interrupt::barrier`): the compiler
+/// keeps the order, and the other thread does the rest. Models have a barrier on each side.
+#[inline]
+pub(crate) fn light_barrier() {
+    #[cfg(not(all(test, loom)))]
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(all(test, loom))]
+    loom::sync::atomic::fence(Ordering::SeqCst);
+}
 
 /// Tells model checks of accesses that loom can't see, since they go through pointers: of reads, and of the
 /// end of what is read. It has no bytes and does nothing otherwise.
@@ -148,15 +158,10 @@ mod models {
     }
 
     atomics! {
-        AtomicBool, bool: swap fetch_and fetch_or;
         AtomicPtr<T>, *mut T: swap;
+        AtomicU32, u32: swap fetch_and fetch_or;
+        AtomicU64, u64: swap;
         AtomicUsize, usize: swap fetch_add fetch_sub fetch_and fetch_or;
-    }
-
-    impl Default for AtomicBool {
-        fn default() -> Self {
-            Self::new(false)
-        }
     }
 
     /// Runs a model in all orders in which a thread is interrupted at most three times where it need not

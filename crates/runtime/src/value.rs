@@ -210,6 +210,8 @@ pub enum RunResult {
     Returned(UntypedRetVal),
     /// A host function suspended the guest and handed out a value or nothing.
     Yielded(YieldedVal),
+    /// The guest was suspended from outside, by a [`PreemptSwitch`](crate::PreemptSwitch) or at the end of its slice.
+    Preempted,
 }
 
 impl RunResult {
@@ -221,7 +223,7 @@ impl RunResult {
     pub fn returned(self) -> Result<UntypedRetVal, Error> {
         match self {
             Self::Returned(values) => Ok(values),
-            Self::Yielded(_) => Err(Error::InstanceNotReturned),
+            Self::Yielded(_) | Self::Preempted => Err(Error::InstanceNotReturned),
         }
     }
 
@@ -233,7 +235,7 @@ impl RunResult {
     pub fn returned_ref(&self) -> Result<&UntypedRetVal, Error> {
         match self {
             Self::Returned(values) => Ok(values),
-            Self::Yielded(_) => Err(Error::InstanceNotReturned),
+            Self::Yielded(_) | Self::Preempted => Err(Error::InstanceNotReturned),
         }
     }
 
@@ -245,7 +247,7 @@ impl RunResult {
     pub fn unwrap_returned(self) -> UntypedRetVal {
         match self {
             Self::Returned(values) => values,
-            Self::Yielded(_) => panic!("{}", Error::InstanceNotReturned),
+            Self::Yielded(_) | Self::Preempted => panic!("{}", Error::InstanceNotReturned),
         }
     }
 
@@ -257,7 +259,7 @@ impl RunResult {
     pub fn yielded(self) -> Result<YieldedVal, Error> {
         match self {
             Self::Yielded(val) => Ok(val),
-            Self::Returned(_) => Err(Error::InstanceNotYielded),
+            Self::Returned(_) | Self::Preempted => Err(Error::InstanceNotYielded),
         }
     }
 
@@ -269,7 +271,7 @@ impl RunResult {
     pub fn yielded_ref(&self) -> Result<&YieldedVal, Error> {
         match self {
             Self::Yielded(val) => Ok(val),
-            Self::Returned(_) => Err(Error::InstanceNotYielded),
+            Self::Returned(_) | Self::Preempted => Err(Error::InstanceNotYielded),
         }
     }
 
@@ -278,7 +280,12 @@ impl RunResult {
         matches!(self, Self::Returned(_))
     }
 
-    /// Whether the guest was suspended.
+    /// Whether the guest was suspended from outside.
+    pub fn is_preempted(&self) -> bool {
+        matches!(self, Self::Preempted)
+    }
+
+    /// Whether a host function suspended the guest.
     pub fn is_yielded(&self) -> bool {
         matches!(self, Self::Yielded(_))
     }

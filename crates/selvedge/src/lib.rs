@@ -73,6 +73,7 @@ pub use selvedge_runtime::Hostcall;
 pub use selvedge_runtime::guest_struct;
 
 // Memories that instances on several threads have at the same time.
+pub use selvedge_runtime::{KillError, KillSuccess, KillSwitch, PreemptSwitch};
 pub use selvedge_runtime::{SharedMemory, WaitResult};
 
 // Regions: address space for instances.

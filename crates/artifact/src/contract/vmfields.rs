@@ -82,8 +82,11 @@ macro_rules! with_vm_structs {
                 last_wasm_entry_sp: u64,
                 /// Host stack pointer to return to.
                 host_sp: u64,
-                /// Requests that the trampolines test before they return to the guest.
-                request: u64,
+                /// Why the guest is to be left, as the thread that runs it says. The trampolines test this and
+                /// the next field as one word before they return to the guest.
+                request: u32,
+                /// What other threads want of the guest. They and the signal handler change it, atomically.
+                interrupt: u32,
             }
         }
     };

@@ -1,12 +1,19 @@
 //! Room R1: the processor. Chooses the architecture and lists what each must give.
 //!
 //! An architecture gives `enter` (host to guest), `leave` (where a trap or a termination continues
-//! on the host's stack), `resume` (a parked guest goes on), `guest_to_host` (the one trampoline through which a guest calls the host)
-//! and `regs` (registers of an interrupted thread). Nothing else in the crate knows registers.
+//! on the host's stack), `resume` (a parked guest goes on), `guest_to_host` (the one trampoline through which a guest calls the host),
+//! `capture` (a guest is stopped between any two instructions, and goes on there), `places` (what a pc in this
+//! room means) and `regs` (registers of an interrupted thread). Nothing else in the crate knows registers.
 #![allow(unsafe_code, reason = "room R1, SAFETY.md")]
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod capture;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod float_mode;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod places;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod probe;
 pub(crate) mod regs;
 mod zero;
 
@@ -16,6 +23,18 @@ mod x86_64;
 pub(crate) use x86_64::{
     Control, ParkedRegs, cpu_has, enter, leave, resume, stack_pointer, way_to_host,
 };
+
+/// Where a guest is: the low half of `Control::place`.
+pub(crate) mod phase {
+    /// In guest code, or on the last instructions before it, or on the first ones behind it.
+    pub(crate) const GUEST: u32 = 1;
+    /// It waits for a host function or a libcall.
+    pub(crate) const HOST: u32 = 2;
+    /// It is suspended, on no thread.
+    pub(crate) const SUSPENDED: u32 = 3;
+    /// It has been left for good.
+    pub(crate) const LEFT: u32 = 4;
+}
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!(

@@ -7,7 +7,8 @@
 #![allow(unsafe_code, reason = "room R1, SAFETY.md")]
 
 use libc::{
-    REG_EFL, REG_R15, REG_RAX, REG_RBP, REG_RBX, REG_RDI, REG_RIP, REG_RSP, greg_t, ucontext_t,
+    REG_EFL, REG_R15, REG_RAX, REG_RBP, REG_RBX, REG_RDI, REG_RIP, REG_RSI, REG_RSP, greg_t,
+    ucontext_t,
 };
 
 /// The direction flag: set, it makes string instructions run downwards. The ABI wants it clear in
@@ -23,6 +24,8 @@ pub(crate) struct Regs {
     pub(crate) sp: usize,
     /// First argument of a C function (`rdi`).
     pub(crate) arg0: usize,
+    /// The second one (`rsi`).
+    pub(crate) arg1: usize,
     /// `rbx`, which C functions preserve.
     pub(crate) rbx: usize,
     /// `rax`, where C functions return their result.
@@ -56,9 +59,20 @@ pub(crate) unsafe fn redirect(context: *mut ucontext_t, regs: &Regs) {
     gregs[REG_RIP as usize] = regs.pc as greg_t;
     gregs[REG_RSP as usize] = regs.sp as greg_t;
     gregs[REG_RDI as usize] = regs.arg0 as greg_t;
+    gregs[REG_RSI as usize] = regs.arg1 as greg_t;
     gregs[REG_RBX as usize] = regs.rbx as greg_t;
     gregs[REG_RAX as usize] = regs.rax as greg_t;
     gregs[REG_EFL as usize] &= !DIRECTION_FLAG;
+}
+
+/// Makes the thread go on at another instruction with all else as it was.
+///
+/// # Safety
+///
+/// As [`redirect`].
+pub(crate) unsafe fn jump(context: *mut ucontext_t, pc: usize) {
+    // SAFETY: the caller's promise; the context belongs to the running handler alone.
+    unsafe { (*context).uc_mcontext.gregs[REG_RIP as usize] = pc as greg_t };
 }
 
 #[cfg(test)]
@@ -83,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_sets_five_registers_and_clears_the_direction_flag() {
+    fn a_redirect_sets_six_registers_and_clears_the_direction_flag() {
         let mut context = numbered_context();
         context.uc_mcontext.gregs[REG_EFL as usize] = 0x0ed7;
         let before = context.uc_mcontext.gregs;
@@ -91,6 +105,7 @@ mod tests {
             pc: 1,
             sp: 2,
             arg0: 3,
+            arg1: 5,
             rbx: 4,
             rax: usize::MAX,
         };
@@ -101,6 +116,7 @@ mod tests {
             (REG_RIP, 1),
             (REG_RSP, 2),
             (REG_RDI, 3),
+            (REG_RSI, 5),
             (REG_RBX, 4),
             (REG_RAX, -1),
         ] {

@@ -15,14 +15,21 @@
 //!  | limits, padding        |   host_sp
 //!  | frames of hostcall     |
 //! ```
+//!
+//! Every way into the guest ends in a test of `interrupt`, on the guest's stack already, so that a thread
+//! that stands there can be stopped like one in guest code (`arch/places.rs`). Where the test finds something
+//! it executes `ud2`: the signal handler stops the guest there, or sends it back to the test.
 #![allow(unsafe_code, reason = "room R1, SAFETY.md")]
 
 use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use selvedge_artifact::vmfields::vm_context_header;
 use selvedge_artifact::vmoffsets::VMOffsets;
 
+use super::phase;
+use super::places::mark;
 use crate::vm::context::{ArraySlot, VMFuncRef, VMRuntimeLimits};
 use crate::vm::unwind::Resume;
 
@@ -47,12 +54,18 @@ impl ParkedRegs {
 
 /// What the assembly here shares with the runtime for one guest: the limits that generated code knows,
 /// and behind them what it does not.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Control {
     /// Always first: a pointer to it is a pointer to the whole.
     pub(crate) limits: VMRuntimeLimits,
     pub(crate) parked: ParkedRegs,
+    /// Where the guest is, in the low half, which the assembly sets; which run it is, in the high half.
+    pub(crate) place: AtomicU64,
+    /// The rest of what other threads look at (`stop/words.rs`).
+    pub(crate) ticket: AtomicU64,
+    pub(crate) honoured: AtomicU32,
+    pub(crate) thread: AtomicU32,
 }
 
 const LIMITS: i32 = VMOffsets::header(vm_context_header::OFFSETS.limits);
@@ -97,11 +110,24 @@ pub(crate) unsafe extern "C" fn enter(
         "mov rsi, rcx",
         "mov rcx, rdx",
         "mov rdx, r8",
+        "mov dword ptr [rbx + {place}], {in_guest}",
         "mov rsp, r9",
+        mark!("enter_open"),
+        "cmp dword ptr [rbx + {interrupt}], 0",
+        "jne 2f",
+        mark!("enter_past"),
         "call rcx",
+        mark!("enter_shut"),
         "mov [rbx + {fuel}], r15",
         "xor eax, eax",
         "jmp {leave}",
+        "2:",
+        mark!("enter_stop"),
+        "ud2",
+        mark!("enter_end"),
+        place = const offset_of!(Control, place),
+        in_guest = const phase::GUEST,
+        interrupt = const offset_of!(VMRuntimeLimits, interrupt),
         host_sp = const offset_of!(VMRuntimeLimits, host_sp),
         entry_sp = const offset_of!(VMRuntimeLimits, last_wasm_entry_sp),
         fuel = const offset_of!(VMRuntimeLimits, fuel_consumed),
@@ -128,13 +154,14 @@ pub(crate) unsafe extern "C" fn leave() {
         "pop rbx",
         "pop rbp",
         "ret",
+        mark!("leave_end"),
         host_sp = const offset_of!(VMRuntimeLimits, host_sp),
     )
 }
 
 /// Defines a way from the guest to the host.
 macro_rules! guest_to_host {
-    ($(#[$attr:meta])* $name:ident, out: [$($out:literal)?], back: [$($back:literal)?], $($operand:tt)*) => {
+    ($(#[$attr:meta])* $name:ident, $label:literal, out: [$($out:literal)?], back: [$($back:literal)?], $($operand:tt)*) => {
         $(#[$attr])*
         ///
         /// It saves the guest's place in the limits, switches to the host's stack, and calls the body of the
@@ -174,29 +201,52 @@ macro_rules! guest_to_host {
                 "mov [r10 + {exit_fp}], rbp",
                 "mov [r10 + {exit_pc}], r11",
                 $($out,)?
+                "mov dword ptr [r10 + {place}], {in_host}",
                 "mov rsp, [r10 + {host_sp}]",
                 "sub rsp, 16",
                 "mov [rsp], r10",
                 "call qword ptr [rdi + {body}]",
                 "mov r10, [rsp]",
+                $($back,)?
+                "mov dword ptr [r10 + {place}], {in_guest}",
+                "mov rsp, rbp", // kept by the host function
+                mark!($label, "_open"),
                 "cmp qword ptr [r10 + {request}], 0",
                 "jne 2f",
-                $($back,)?
-                "mov rsp, rbp", // kept by the host function
+                mark!($label, "_past"),
                 "pop rbp",
                 "ret",
+                mark!($label, "_shut"),
                 "2:",
+                "cmp dword ptr [r10 + {request}], 0",
+                "jne 4f",
+                mark!($label, "_stop"),
+                "ud2",
+                "4:",
+                "mov dword ptr [r10 + {place}], {in_host}",
+                "mov rsp, [r10 + {host_sp}]",
+                "sub rsp, 16",
+                "mov [rsp], r10",
                 "call {on_request}",
                 "mov r10, [rsp]",
                 "test rax, rax",
                 "jz 3f",
                 $($back,)?
+                "mov dword ptr [r10 + {place}], {in_guest}",
                 "mov rbp, [rax + {resume_fp}]",
                 "mov rsp, [rax + {resume_sp}]",
                 "mov rdx, [rax + {resume_exn}]",
                 "mov r11, [rax + {resume_pc}]",
                 "mov rax, [rax + {resume_values}]",
+                mark!($label, "_pad_open"),
+                "cmp dword ptr [r10 + {interrupt}], 0",
+                "jne 5f",
+                mark!($label, "_pad_past"),
                 "jmp r11",
+                mark!($label, "_pad_shut"),
+                "5:",
+                mark!($label, "_pad_stop"),
+                "ud2",
                 "3:",
                 // The guest may go on later: see `resume`.
                 "mov [r10 + {rbx}], rbx",
@@ -207,6 +257,11 @@ macro_rules! guest_to_host {
                 "mov rbx, r10",
                 "mov eax, 1",
                 "jmp {leave}",
+                mark!($label, "_end"),
+                place = const offset_of!(Control, place),
+                in_guest = const phase::GUEST,
+                in_host = const phase::HOST,
+                interrupt = const offset_of!(VMRuntimeLimits, interrupt),
                 on_request = sym crate::vm::unwind::on_request,
                 resume_pc = const offset_of!(Resume, pc),
                 resume_sp = const offset_of!(Resume, sp),
@@ -234,13 +289,13 @@ macro_rules! guest_to_host {
 
 guest_to_host! {
     /// Calls the host from the guest: `guest_to_host(VMFuncRef, caller's vmctx, arguments...)`.
-    guest_to_host, out: [], back: [],
+    guest_to_host, "call", out: [], back: [],
 }
 
 guest_to_host! {
     /// As [`guest_to_host`], from a guest that counts fuel: the host finds the count in the limits, and the
     /// guest goes on with what the host made of it.
-    guest_to_host_metered,
+    guest_to_host_metered, "metered",
     out: ["mov [r10 + {fuel}], r15"],
     back: ["mov r15, [r10 + {fuel}]"],
     fuel = const offset_of!(VMRuntimeLimits, fuel_consumed),
@@ -281,7 +336,7 @@ pub(crate) unsafe extern "C" fn resume(control: *const Control, result: u64) -> 
         "push r15",
         "push qword ptr [rdi + {host_sp}]",
         "mov [rdi + {host_sp}], rsp",
-        "cmp qword ptr [rdi + {request}], 0",
+        "cmp dword ptr [rdi + {request}], 0",
         "jne 2f",
         "mov rax, rsi",
         "movq xmm0, rsi",
@@ -290,9 +345,18 @@ pub(crate) unsafe extern "C" fn resume(control: *const Control, result: u64) -> 
         "mov r13, [rdi + {r13}]",
         "mov r14, [rdi + {r14}]",
         "mov r15, [rdi + {r15}]",
+        "mov dword ptr [rdi + {place}], {in_guest}",
         "mov rsp, [rdi + {exit_fp}]",
+        mark!("resume_open"),
+        "cmp dword ptr [rdi + {interrupt}], 0",
+        "jne 4f",
+        mark!("resume_past"),
         "pop rbp",
         "ret",
+        mark!("resume_shut"),
+        "4:",
+        mark!("resume_stop"),
+        "ud2",
         "2:",
         "sub rsp, 16",
         "mov [rsp], rdi",
@@ -301,16 +365,29 @@ pub(crate) unsafe extern "C" fn resume(control: *const Control, result: u64) -> 
         "test rax, rax",
         "jz 3f",
         "mov r15, [r10 + {r15}]",
+        "mov dword ptr [r10 + {place}], {in_guest}",
         "mov rbp, [rax + {resume_fp}]",
         "mov rsp, [rax + {resume_sp}]",
         "mov rdx, [rax + {resume_exn}]",
         "mov r11, [rax + {resume_pc}]",
         "mov rax, [rax + {resume_values}]",
+        mark!("resume_pad_open"),
+        "cmp dword ptr [r10 + {interrupt}], 0",
+        "jne 5f",
+        mark!("resume_pad_past"),
         "jmp r11",
+        mark!("resume_pad_shut"),
+        "5:",
+        mark!("resume_pad_stop"),
+        "ud2",
         "3:",
         "mov rbx, r10",
         "mov eax, 1",
         "jmp {leave}",
+        mark!("resume_end"),
+        place = const offset_of!(Control, place),
+        in_guest = const phase::GUEST,
+        interrupt = const offset_of!(VMRuntimeLimits, interrupt),
         on_request = sym crate::vm::unwind::on_request,
         resume_pc = const offset_of!(Resume, pc),
         resume_sp = const offset_of!(Resume, sp),
@@ -336,6 +413,17 @@ pub(crate) fn way_to_host(counts_fuel: bool) -> usize {
     } else {
         guest_to_host as *const () as usize
     }
+}
+
+/// Where `enter`, `leave`, the two ways to the host and `resume` begin.
+pub(super) fn starts() -> [usize; 5] {
+    [
+        enter as *const () as usize,
+        leave as *const () as usize,
+        guest_to_host as *const () as usize,
+        guest_to_host_metered as *const () as usize,
+        resume as *const () as usize,
+    ]
 }
 
 /// The stack pointer of the caller, about.

@@ -77,8 +77,6 @@ pub enum TerminationDetails {
     YieldTypeMismatch,
     /// A host function called the named method while what that borrows was borrowed in a conflicting way.
     BorrowError(&'static str),
-    /// Another thread ended a guest that waited at an address of a shared memory.
-    WaitInterrupted,
     /// A host function gave a value.
     Provided(Box<dyn Any + Send + Sync>),
     /// A kill switch ended the guest.
@@ -127,7 +125,6 @@ impl fmt::Debug for TerminationDetails {
             Self::Signal => f.write_str("Signal"),
             Self::CtxNotFound => f.write_str("CtxNotFound"),
             Self::YieldTypeMismatch => f.write_str("YieldTypeMismatch"),
-            Self::WaitInterrupted => f.write_str("WaitInterrupted"),
             Self::BorrowError(what) => f.debug_tuple("BorrowError").field(what).finish(),
             Self::Provided(_) => f.write_str("Provided(..)"),
             Self::Remote => f.write_str("Remote"),
@@ -144,7 +141,6 @@ impl fmt::Display for TerminationDetails {
             Self::CtxNotFound => {
                 f.write_str("a host function needs an embedder context that the instance lacks")
             }
-            Self::WaitInterrupted => f.write_str("it was ended while it waited for a notification"),
             Self::YieldTypeMismatch => {
                 f.write_str("a suspended host function was given a value of another type")
             }

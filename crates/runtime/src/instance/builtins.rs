@@ -245,14 +245,15 @@ impl Record {
         let shared = shared.ok_or(TrapCode::ExpectedSharedMemory)?;
         let timeout = timeout.cast_signed();
         let timeout = u64::try_from(timeout).ok().map(Duration::from_nanos);
-        let hook = Some(&*self.store().wait_hook);
+        let hook = Some(self.store().interruptible());
         let is_expected = || is_expected(shared.bytes()).unwrap_or(false);
         match shared.lot().wait(addr, is_expected, timeout, hook) {
             Woken::Notified => Ok(0),
             Woken::Mismatch => Ok(1),
             Woken::TimedOut => Ok(2),
             Woken::Interrupted => {
-                let ended = HostError::Terminate(TerminationDetails::WaitInterrupted);
+                self.store().limits.words().honour();
+                let ended = HostError::Terminate(TerminationDetails::Remote);
                 self.store().raise(Outcome::Host(ended));
                 Ok(0)
             }

@@ -44,6 +44,7 @@ impl Instance {
     /// As [`Instance::global`]; [`Error::ValueType`] if the value is of another type;
     /// [`Error::InvalidArgument`] if the global is constant; [`Error::ForeignReference`].
     pub fn set_global(&mut self, name: &str, value: &Val) -> Result<(), Error> {
+        self.store.state.get().check_change()?;
         let record = self.record(Member::MAIN)?;
         let item = record.export(name)?;
         let ExternIdx::Global(global) = item else {
@@ -96,6 +97,7 @@ impl Instance {
     ///
     /// [`Error::UnknownExport`], [`Error::ExportKind`]; [`Error::MemoryBorrowed`] if it is borrowed.
     pub fn memory_mut(&mut self, name: &str) -> Result<HeapRefMut<'_>, Error> {
+        self.store.state.get().check_change()?;
         let borrow = self.exported_memory(name)?.borrow_mut();
         borrow.map(HeapRefMut).ok_or(Error::MemoryBorrowed)
     }
@@ -159,6 +161,7 @@ impl Instance {
     /// As [`Instance::table_len`]; [`Error::ValueType`], [`Error::ForeignReference`], and
     /// [`Error::InvalidArgument`] outside the table.
     pub fn table_set(&mut self, name: &str, index: u64, value: &Val) -> Result<(), Error> {
+        self.store.state.get().check_change()?;
         let record = self.record(Member::MAIN)?;
         let table = record.exported_table(name)?;
         let expected = record.with_table(table, |_, table| table.ty.elem);

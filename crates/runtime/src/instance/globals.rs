@@ -76,7 +76,7 @@ impl<'a> GlobalsMut<'a> {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if there is no such global or if it is constant; [`Error::ValueType`],
-    /// [`Error::ForeignReference`].
+    /// [`Error::ForeignReference`], [`Error::InstancePreempted`].
     pub fn set(&mut self, index: u32, value: &Val) -> Result<(), Error> {
         let missing = Error::InvalidArgument("the module has no global of this number");
         let ty = self.0.ty(index).ok_or(missing)?;
@@ -101,6 +101,7 @@ impl Record {
         if !ty.mutable {
             return Err(Error::InvalidArgument("the global is constant"));
         }
+        self.store().state.get().check_change()?;
         self.store().check_value(value, ty.ty)?;
         self.set_global_raw(global, self.store().val_to_slot(value)?);
         Ok(())

@@ -55,6 +55,7 @@ impl Instance {
     ///
     /// As [`Instance::heap_mut`].
     pub fn heap_u32_mut(&mut self) -> Result<HeapU32RefMut<'_>, Error> {
+        self.store.state.get().check_change()?;
         let borrow = self.memory0()?.borrow_mut();
         borrow.map(HeapU32RefMut).ok_or(Error::MemoryBorrowed)
     }

@@ -167,7 +167,9 @@ impl Instance {
                 // A start function that fails has run.
                 self.store.state.set(State::Ready);
                 match record.call(start, &[]) {
-                    Err(Error::InstanceYielded) if self.is_yielded() => {
+                    Err(Error::InstanceYielded | Error::InstancePreempted)
+                        if self.is_yielded() || self.is_preempted() =>
+                    {
                         return Err(Error::StartYielded);
                     }
                     result => result?,
@@ -229,6 +231,7 @@ impl Instance {
         match result {
             Ok(values) => Ok(RunResult::Returned(UntypedRetVal::new(values))),
             // Of another instance it is an error that passed through a host function of this one.
+            Err(Error::InstancePreempted) if self.is_preempted() => Ok(RunResult::Preempted),
             Err(Error::InstanceYielded) if self.is_yielded() => {
                 let val = self.store.yielded.take().unwrap_or_default();
                 Ok(RunResult::Yielded(val))
@@ -306,8 +309,10 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] without a memory; [`Error::MemoryShared`]; [`Error::MemoryBorrowed`] if it is borrowed.
+    /// [`Error::InvalidArgument`] without a memory; [`Error::MemoryShared`]; [`Error::MemoryBorrowed`] if it is borrowed;
+    /// [`Error::InstancePreempted`].
     pub fn heap_mut(&mut self) -> Result<HeapRefMut<'_>, Error> {
+        self.store.state.get().check_change()?;
         self.memory0()?
             .borrow_mut()
             .map(HeapRefMut)
@@ -333,6 +338,7 @@ impl Instance {
     /// [`Error::InvalidArgument`] without a memory; [`Error::LimitsExceeded`] if its maximum or the
     /// region's limit stands against it; [`Error::MemoryBorrowed`].
     pub fn grow_memory(&mut self, additional_pages: u32) -> Result<u32, Error> {
+        self.store.state.get().check_change()?;
         // What is missing is said first.
         let main = self.main()?;
         if main.shared_memory(MEMORY_0).is_none() {

@@ -30,6 +30,7 @@ impl Instance {
             return Err(Error::MemoryBorrowed);
         }
         crate::vm::resume::abandon(&self.store)?;
+        self.store.limits.words().renew();
         // Half of it done is not something to run.
         self.store.state.set(State::Terminated);
         if borrowed(&self.store) {

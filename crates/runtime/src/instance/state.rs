@@ -1,8 +1,8 @@
 //! The life of an instance: its states, and what may be done in each.
 //!
 //! ```text
-//!              run_start             yield
-//!  NotStarted ----------> (runs) --------------> Yielded
+//!              run_start             yield, preempt
+//!  NotStarted ----------> (runs) --------------> Yielded, Preempted
 //!                          ^  |  <--------------
 //!              run         |  |      resume
 //!  Ready ------------------+  +--> Ready        it returned
@@ -15,23 +15,25 @@
 //! While it runs, the instance is borrowed by the call that runs it, so nobody can ask. The table of calls
 //! and states is below; `tests/embed/states.rs` reads it and walks every cell.
 //!
-//! | call | NotStarted | Ready | Yielded | Faulted | Terminated |
-//! | --- | --- | --- | --- | --- | --- |
-//! | `run` | InstanceNeedsStart | runs | InvalidArgument | runs | InvalidArgument |
-//! | `run_func_idx` | InstanceNeedsStart | runs | InvalidArgument | runs | InvalidArgument |
-//! | `run_func` | InstanceNeedsStart | runs | InvalidArgument | runs | InvalidArgument |
-//! | `TypedFunc::call` | InstanceNeedsStart | runs | InvalidArgument | runs | InvalidArgument |
-//! | `run_start`, there is one | runs | StartAlreadyRun | StartAlreadyRun | StartAlreadyRun | StartAlreadyRun |
-//! | `run_start`, there is none | - | nothing | nothing | nothing | nothing |
-//! | `resume` | InvalidArgument | InvalidArgument | runs | InvalidArgument | InvalidArgument |
-//! | `resume_with_val` | InvalidArgument | InvalidArgument | runs | InvalidArgument | InvalidArgument |
-//! | `link` | links | links | InvalidArgument | links | InvalidArgument |
-//! | `reset` | resets | resets | resets | resets | resets |
-//! | everything else | allowed | allowed | allowed | allowed | allowed |
+//! | call | NotStarted | Ready | Yielded | Preempted | Faulted | Terminated |
+//! | --- | --- | --- | --- | --- | --- | --- |
+//! | `run` | InstanceNeedsStart | runs | InvalidArgument | InvalidArgument | runs | InvalidArgument |
+//! | `run_func_idx` | InstanceNeedsStart | runs | InvalidArgument | InvalidArgument | runs | InvalidArgument |
+//! | `run_func` | InstanceNeedsStart | runs | InvalidArgument | InvalidArgument | runs | InvalidArgument |
+//! | `TypedFunc::call` | InstanceNeedsStart | runs | InvalidArgument | InvalidArgument | runs | InvalidArgument |
+//! | `run_start`, there is one | runs | StartAlreadyRun | StartAlreadyRun | StartAlreadyRun | StartAlreadyRun | StartAlreadyRun |
+//! | `run_start`, there is none | - | nothing | nothing | nothing | nothing | nothing |
+//! | `resume` | InvalidArgument | InvalidArgument | runs | runs | InvalidArgument | InvalidArgument |
+//! | `resume_with_val` | InvalidArgument | InvalidArgument | runs | InvalidArgument | InvalidArgument | InvalidArgument |
+//! | `link` | links | links | InvalidArgument | InvalidArgument | links | InvalidArgument |
+//! | `reset` | resets | resets | resets | resets | resets | resets |
+//! | changing memories, tables, globals | allowed | allowed | allowed | InstancePreempted | allowed | allowed |
+//! | everything else | allowed | allowed | allowed | allowed | allowed | allowed |
 //!
 //! `runs` of `resume` is for the right value; a wrong one is an error that leaves the instance as it is. A
 //! guest that trapped may be run again without a reset: its memory is as it left it, and whether that makes
-//! sense only its author knows. One that was ended from outside may not.
+//! sense only its author knows. One that was ended from outside may not. A guest that was preempted stands
+//! between any two instructions, and may have lengths and values in registers: it is looked at, and not changed.
 
 use crate::error::Error;
 
@@ -42,8 +44,10 @@ pub(crate) enum State {
     NotStarted,
     /// It can be run.
     Ready,
-    /// It is suspended.
+    /// It is suspended, by a host function.
     Yielded,
+    /// It is suspended, from outside.
+    Preempted,
     /// It trapped.
     Faulted,
     /// It was ended.
@@ -74,7 +78,7 @@ impl State {
         match self {
             Self::NotStarted => Err(Error::InstanceNeedsStart),
             Self::Ready | Self::Faulted => Ok(()),
-            Self::Yielded => Err(YIELDED),
+            Self::Yielded | Self::Preempted => Err(YIELDED),
             Self::Terminated => Err(TERMINATED),
         }
     }
@@ -90,7 +94,7 @@ impl State {
 
     /// Whether the instance may be resumed.
     pub(crate) fn check_resume(self) -> Result<(), Error> {
-        if self == Self::Yielded {
+        if matches!(self, Self::Yielded | Self::Preempted) {
             Ok(())
         } else {
             Err(Error::InvalidArgument(
@@ -103,9 +107,17 @@ impl State {
     pub(crate) fn check_link(self) -> Result<(), Error> {
         match self {
             Self::NotStarted | Self::Ready | Self::Faulted => Ok(()),
-            Self::Yielded => Err(YIELDED),
+            Self::Yielded | Self::Preempted => Err(YIELDED),
             Self::Terminated => Err(TERMINATED),
         }
+    }
+
+    /// Whether memories, tables and globals may be changed by the embedder.
+    pub(crate) fn check_change(self) -> Result<(), Error> {
+        if self == Self::Preempted {
+            return Err(Error::InstancePreempted);
+        }
+        Ok(())
     }
 }
 

@@ -33,13 +33,17 @@ use crate::vm::activation::Outcome;
 use crate::vm::limits::{Exit, LimitsCell};
 use crate::vm::ptr::FuncRefPtr;
 use crate::vm::resume::{Parked, Suspension};
+use crate::vm::room::Room;
 
 /// A context of the embedder, by its type.
 type EmbedCell = RefCell<Box<dyn Any + Send>>;
 
 /// What the modules linked into one instance share.
 pub(crate) struct Store {
-    pub(crate) limits: LimitsCell,
+    /// Other threads have a share in it, for its atomic words.
+    pub(crate) limits: Arc<LimitsCell>,
+    /// Where the guest's state goes when it is suspended from outside.
+    pub(crate) room: Room,
     pub(crate) fuel: Account,
     pub(crate) engine: Engine,
     pub(crate) region_limits: Limits,
@@ -114,10 +118,11 @@ struct Externs {
 impl Store {
     pub(crate) fn new(engine: &Engine, limits_of_instance: Limits) -> Self {
         let (fuel, count) = Account::unlimited();
-        let limits = LimitsCell::new();
+        let limits = Arc::new(LimitsCell::new());
         limits.set_fuel(count);
         Self {
             limits,
+            room: Room::none(),
             fuel,
             engine: engine.clone(),
             region_limits: limits_of_instance,
@@ -159,7 +164,12 @@ impl Store {
 
     /// Whether the store could be kept for another instance: no guest waits in it.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.spoilt.get() && self.depth.get() == 0 && self.running.get().is_null()
+        // A kill switch knows its run; a preempt switch knows the guest by these words, and would hit the next one.
+        let known_to_others = !self.room.as_ptr().is_null() && Arc::strong_count(&self.limits) > 1;
+        !self.spoilt.get()
+            && self.depth.get() == 0
+            && self.running.get().is_null()
+            && !known_to_others
     }
 
     /// Drops what the embedder gave to the instance.
@@ -175,6 +185,7 @@ impl Store {
     pub(crate) fn renew(&mut self) {
         let Self {
             limits,
+            room: _,
             fuel,
             engine: _,
             region_limits: _,
@@ -209,7 +220,7 @@ impl Store {
         } = self;
         let (account, count) = Account::unlimited();
         *fuel = account;
-        *limits = LimitsCell::new();
+        limits.renew();
         limits.set_fuel(count);
         let main = members.first().map_or(0, |main| {
             main.own_memories().len() + main.host_memories().count()
@@ -498,6 +509,7 @@ impl References for Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        self.limits.words().renew();
         // Members name each other (imports); the later ones name the earlier ones only, so dropping
         // them in reverse frees each as it goes.
         self.names.clear();

@@ -59,6 +59,11 @@ impl Store {
             // The count is looked at right behind an addition.
             return 0;
         }
+        self.uncounted_fuel_at(pc)
+    }
+
+    /// Units that the pinned register leaves out at an instruction of the guest.
+    pub(crate) fn uncounted_fuel_at(&self, pc: usize) -> i64 {
         let mut modules = self.members.iter().map(|member| member.module());
         modules
             .find_map(|module| module.fuel_value(pc))

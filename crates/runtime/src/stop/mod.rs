@@ -1,4 +1,18 @@
-//! What ends or holds a guest that would go on by itself: budgets; and where guests wait for each other.
+//! What ends or holds a guest that would go on by itself: budgets, and other threads; and where guests wait for
+//! each other.
+//!
+//! ```text
+//!  fuel       budgets of fuel
+//!  parking    where guests wait at an address of a shared memory
+//!  words      the words by which other threads stop a guest: a state machine
+//!  decide     what becomes of an interrupted thread: a pure function
+//!  kill       KillSwitch: ends a run from any thread
+//!  preempt    PreemptSwitch, slices of time: suspends a guest from any thread
+//! ```
 
+pub(crate) mod decide;
 pub(crate) mod fuel;
+pub(crate) mod kill;
 pub(crate) mod parking;
+pub(crate) mod preempt;
+pub(crate) mod words;

@@ -11,10 +11,12 @@
 //! word finds whoever went to sleep on the former value.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use crate::primitive::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
+use super::words::Words;
+use crate::primitive::{Arc, Condvar, Mutex, MutexGuard};
 
 /// How a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +96,7 @@ impl ParkingLot {
         addr: u64,
         is_expected: impl FnOnce() -> bool,
         timeout: Option<Duration>,
-        hook: Option<&WaitHook>,
+        hook: Option<Interruptible<'_>>,
     ) -> Woken {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let waiter = Arc::new(Waiter::default());
@@ -106,7 +108,14 @@ impl ParkingLot {
             lines.entry(addr).or_default().push_back(waiter.clone());
         }
         let how = match hook {
-            Some(hook) => hook.parked(&waiter, || waiter.sleep(deadline)),
+            Some(hook) => {
+                let waiter = waiter.clone();
+                let wake = waiter.clone();
+                let wake: Wake = std::sync::Arc::new(move || {
+                    wake.wake(Woken::Interrupted);
+                });
+                hook.wait(wake, || waiter.sleep(deadline))
+            }
             None => waiter.sleep(deadline),
         };
         if how != Woken::Notified {
@@ -147,40 +156,58 @@ impl ParkingLot {
     }
 }
 
-/// How another thread ends the wait of a guest: each store has one, and who wants to end the guest keeps
-/// it. A request stays until it is taken back, so that it is never too early.
-#[derive(Debug, Default)]
+/// How another thread ends a wait of a guest, in the runtime or in a host function: each store has one, and who
+/// wants to end the guest keeps it.
+#[derive(Default)]
 pub(crate) struct WaitHook {
-    requested: AtomicBool,
-    parked: Mutex<Option<Arc<Waiter>>>,
+    /// The run that waits, and what wakes it.
+    waiting: Mutex<Option<(u64, Wake)>>,
+}
+
+/// Wakes one that waits.
+pub(crate) type Wake = std::sync::Arc<dyn Fn() + Send + Sync>;
+
+/// What a wait needs to know of its guest.
+#[derive(Clone, Copy)]
+pub(crate) struct Interruptible<'a> {
+    pub(crate) hook: &'a WaitHook,
+    pub(crate) words: Words<'a>,
 }
 
 impl WaitHook {
-    /// Ends the wait of the guest, and every later one at once.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the kill switch will use it"))]
-    pub(crate) fn interrupt(&self) {
-        self.requested.store(true, Ordering::SeqCst);
-        if let Some(waiter) = &*lock(&self.parked) {
-            waiter.wake(Woken::Interrupted);
+    /// Ends the wait of a run, if it waits.
+    pub(crate) fn interrupt(&self, run: u64) {
+        if let Some((of_run, wake)) = &*lock(&self.waiting)
+            && *of_run == run
+        {
+            wake();
         }
     }
+}
 
-    /// Takes the request back.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the kill switch will use it"))]
-    pub(crate) fn clear(&self) {
-        self.requested.store(false, Ordering::SeqCst);
+impl fmt::Debug for WaitHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitHook").finish_non_exhaustive()
     }
+}
 
-    /// Sleeps where the hook reaches it. The request is looked at after the waiter can be found: whoever
-    /// makes one either finds it, or is seen.
-    fn parked(&self, waiter: &Arc<Waiter>, sleep: impl FnOnce() -> Woken) -> Woken {
-        *lock(&self.parked) = Some(waiter.clone());
-        if self.requested.load(Ordering::SeqCst) {
-            waiter.wake(Woken::Interrupted);
+impl Interruptible<'_> {
+    /// Waits where the hook reaches it. Whether the end of the run is wanted is looked at after the wait can be
+    /// found: whoever wants it says so first, so it either finds the wait or is seen.
+    pub(crate) fn wait<R>(&self, wake: Wake, wait: impl FnOnce() -> R) -> R {
+        /// Takes the wait back also if it unwinds.
+        struct Done<'a>(&'a WaitHook, Option<(u64, Wake)>);
+        impl Drop for Done<'_> {
+            fn drop(&mut self) {
+                *lock(&self.0.waiting) = self.1.take();
+            }
         }
-        let how = sleep();
-        *lock(&self.parked) = None;
-        how
+        let outer = lock(&self.hook.waiting).replace((self.words.run(), wake.clone()));
+        let _done = Done(self.hook, outer);
+        if self.words.is_wanted() {
+            wake();
+        }
+        wait()
     }
 }
 

@@ -13,10 +13,12 @@
 //! pagemap   which pages of a range were written
 //! signal    the process-wide handler: install, chain, remove
 //! sigstack  the stack of each thread that signals are taken on
+//! interrupt the signal that one thread sends another, barriers, timers
 //! ```
 
 #[cfg(test)]
 pub(crate) mod fork;
+pub(crate) mod interrupt;
 pub(crate) mod local;
 pub(crate) mod memfd;
 pub(crate) mod mmap;

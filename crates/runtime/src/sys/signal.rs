@@ -1,8 +1,9 @@
-//! The process-wide handler of SIGSEGV, SIGBUS, SIGFPE and SIGILL: install, chain, remove.
+//! The process-wide handler of SIGSEGV, SIGBUS, SIGFPE, SIGILL and the interrupt signal: install, chain, remove.
 //!
 //! ```text
 //! kernel -> on_signal -> the handler that was installed: what is it?
 //!   Redirect: set the registers of the context, return                  (a guest's fault)
+//!   Hold:     block the signal in the context and send it again          (later, when a handler returns)
 //!   Forward:  a handler was there before -> call it as the kernel would (somebody else's)
 //!             default, or ignored -> default disposition, return, fault again, die
 //! ```
@@ -15,7 +16,9 @@
 //! full; `SA_NODEFER` so that a crash in the handler itself, or in one that it calls, is handled
 //! again and reaches the previous owner with its own address. Blocked, such a crash would kill the
 //! process without a word from its crash reporter. The mask is empty: a redirect leaves the handler
-//! through `sigreturn`, which restores the thread's mask in any case.
+//! through `sigreturn`, which restores the thread's mask in any case. The interrupt signal is different: it
+//! interrupts host code that knows nothing of it, so system calls start again (`SA_RESTART`), and it is blocked
+//! in its own handler.
 //!
 //! In a handler: no allocation, no lock, no formatting (I-7). What it reads is two kinds of
 //! pointers, published before the kernel can call it, to things that are never freed.
@@ -25,7 +28,7 @@ use std::ffi::{c_int, c_long, c_void};
 use std::io;
 use std::mem::{MaybeUninit, transmute};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libc::{sigaction, siginfo_t, sigset_t, ucontext_t};
@@ -33,8 +36,57 @@ use libc::{sigaction, siginfo_t, sigset_t, ucontext_t};
 use crate::arch::regs;
 pub(crate) use crate::arch::regs::Regs;
 
-/// The signals of the processor that a guest can cause.
-const SIGNALS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
+/// How many signals are handled.
+const COUNT: usize = 5;
+
+/// The signals of the processor that a guest can cause, and the one by which threads interrupt each other.
+fn signals() -> [c_int; COUNT] {
+    [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        interrupt_signal(),
+    ]
+}
+
+/// The signal by which a thread that runs a guest is interrupted. By default one that is ignored when nobody
+/// handles it, of which several count as one, and which the C library does not use.
+static INTERRUPT: AtomicI32 = AtomicI32::new(libc::SIGURG);
+
+/// The signal by which a thread that runs a guest is interrupted.
+pub(crate) fn interrupt_signal() -> c_int {
+    INTERRUPT.load(Ordering::Relaxed)
+}
+
+/// Whether a signal can be the one by which threads are interrupted.
+pub(crate) fn can_interrupt(signum: c_int) -> bool {
+    let (mut known, kept) = (1..=libc::SIGRTMAX(), [libc::SIGKILL, libc::SIGSTOP]);
+    let others = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+    ];
+    known.any(|other| other == signum)
+        && !kept.contains(&signum)
+        && !others.contains(&signum)
+        // Those that the C library keeps for itself.
+        && !(32..libc::SIGRTMIN()).contains(&signum)
+}
+
+/// Chooses the signal by which threads are interrupted; false, and nothing is changed, if the handler is
+/// installed already.
+pub(crate) fn set_interrupt_signal(signum: c_int) -> bool {
+    let installed = installed();
+    if *installed && signum != interrupt_signal() {
+        return false;
+    }
+    INTERRUPT.store(signum, Ordering::Relaxed);
+    true
+}
 
 /// A signal, as plain data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +112,10 @@ pub(crate) struct SignalInfo {
     pub(crate) context: *mut ucontext_t,
     /// The pinned register, where guests that count fuel have the count.
     pub(crate) pinned: usize,
+    /// Whether it is one that we sent, or that a timer of ours did.
+    pub(crate) ours: bool,
+    /// Whether the stack pointer there is in the thread's alternate stack: a handler was interrupted.
+    pub(crate) on_signal_stack: bool,
 }
 
 /// What becomes of a signal.
@@ -71,6 +127,11 @@ pub(crate) enum Action {
     Redirect(Regs),
     /// The thread goes on with the context as it is.
     Resume,
+    /// The thread goes on at this pc, with the context as it is otherwise.
+    Jump(usize),
+    /// The thread goes on with the context as it is, in which the signal is blocked, and gets the signal again
+    /// when it returns from the handler that was interrupted.
+    Hold,
 }
 
 /// Decides what becomes of a signal. Runs in a signal handler, and so must not allocate, lock or
@@ -81,10 +142,9 @@ pub(crate) type Handler = fn(&SignalInfo) -> Action;
 /// go on calling us.
 static HANDLER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// What each of `SIGNALS` did before we came. A record is never freed once it has been published
+/// What each of `signals()` did before we came. A record is never freed once it has been published
 /// here.
-static PREVIOUS: [AtomicPtr<sigaction>; SIGNALS.len()] =
-    [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
+static PREVIOUS: [AtomicPtr<sigaction>; COUNT] = [const { AtomicPtr::new(ptr::null_mut()) }; COUNT];
 
 /// Whether our handler is installed. The lock keeps two threads from installing or removing at a
 /// time; no handler takes it.
@@ -109,16 +169,16 @@ pub(crate) fn install(handler: Handler) -> io::Result<()> {
     // Both publications come before the first `sigaction` that lets the kernel call us, so a fault
     // on another thread finds them (D-9). Release, because that thread learns of them only through
     // the kernel.
-    for (signum, slot) in SIGNALS.into_iter().zip(&PREVIOUS) {
+    for (signum, slot) in signals().into_iter().zip(&PREVIOUS) {
         record(slot, &exchange(signum, None)?);
     }
     HANDLER.store(handler as *mut c_void, Ordering::Release);
-    for (index, (signum, slot)) in SIGNALS.into_iter().zip(&PREVIOUS).enumerate() {
-        match exchange(signum, Some(&our_disposition())) {
+    for (index, (signum, slot)) in signals().into_iter().zip(&PREVIOUS).enumerate() {
+        match exchange(signum, Some(&our_disposition(signum))) {
             // Again, for the case that somebody else changed it since the query above.
             Ok(previous) => record(slot, &previous),
             Err(error) => {
-                for signum in SIGNALS.into_iter().take(index) {
+                for signum in signals().into_iter().take(index) {
                     remove(signum)?;
                 }
                 return Err(error);
@@ -136,13 +196,13 @@ pub(crate) fn uninstall() -> io::Result<bool> {
     if !*installed {
         return Ok(true);
     }
-    for signum in SIGNALS {
+    for signum in signals() {
         if !is_ours(&exchange(signum, None)?) {
             return Ok(false);
         }
     }
     let mut all = true;
-    for signum in SIGNALS {
+    for signum in signals() {
         all &= remove(signum)?;
     }
     // With one left in the chain above a foreign handler, we stay responsible for it.
@@ -185,7 +245,7 @@ fn remove(signum: c_int) -> io::Result<bool> {
 /// What `signum` did before us; `None` before the first installation, or for a signal that we never
 /// handle.
 fn previous(signum: c_int) -> Option<&'static sigaction> {
-    let index = SIGNALS.iter().position(|known| *known == signum)?;
+    let index = signals().iter().position(|known| *known == signum)?;
     let slot = PREVIOUS.get(index)?;
     // SAFETY: a published record is never freed nor changed, so it can be read by any thread at any
     // time.
@@ -214,10 +274,15 @@ const fn default_disposition() -> sigaction {
     disposition
 }
 
-fn our_disposition() -> sigaction {
+fn our_disposition(signum: c_int) -> sigaction {
     let mut disposition = default_disposition();
     disposition.sa_sigaction = our_address();
-    disposition.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+    let special = if signum == interrupt_signal() {
+        libc::SA_RESTART
+    } else {
+        libc::SA_NODEFER
+    };
+    disposition.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | special;
     disposition
 }
 
@@ -267,7 +332,13 @@ unsafe fn decide(signum: c_int, info: *mut siginfo_t, context: *mut c_void) {
         let handler = unsafe { transmute::<*mut c_void, Handler>(handler) };
         // SAFETY: the caller's promise.
         let facts = unsafe { gather(signum, info, context.cast()) };
-        match handler(&facts) {
+        let action = handler(&facts);
+        if signum == interrupt_signal() && !facts.ours && action != Action::Forward {
+            // Somebody else's all the same.
+            // SAFETY: the caller's promise.
+            unsafe { forward(signum, info, context) };
+        }
+        match action {
             Action::Redirect(regs) => {
                 // SAFETY: the context is the caller's promise; that code at `regs.pc` can take over
                 // here is the handler's (I-3).
@@ -275,6 +346,20 @@ unsafe fn decide(signum: c_int, info: *mut siginfo_t, context: *mut c_void) {
                 return;
             }
             Action::Resume => return,
+            Action::Jump(pc) => {
+                // SAFETY: as above.
+                unsafe { regs::jump(context.cast(), pc) };
+                return;
+            }
+            Action::Hold => {
+                // SAFETY: the context is the caller's promise, and the running handler's alone.
+                unsafe {
+                    libc::sigaddset(&raw mut (*context.cast::<ucontext_t>()).uc_sigmask, signum)
+                };
+                // The thread is this one, so it is there; a queue that is full loses only who sent it.
+                let _ = super::interrupt::send(super::thread::os_id());
+                return;
+            }
             Action::Forward => {}
         }
     }
@@ -305,6 +390,15 @@ unsafe fn gather(signum: c_int, info: *const siginfo_t, context: *mut ucontext_t
         info,
         context,
         pinned,
+        on_signal_stack: {
+            // SAFETY: the caller's promise; the kernel fills the field.
+            let stack = unsafe { &(*context).uc_stack };
+            let start = stack.ss_sp.addr();
+            (start..start.saturating_add(stack.ss_size)).contains(&sp)
+        },
+        ours: matches!(code, libc::SI_QUEUE | libc::SI_TIMER)
+            // SAFETY: with these codes the field is what the sender gave.
+            && unsafe { told.si_value() }.sival_ptr.addr() == super::interrupt::cookie(),
     }
 }
 
@@ -327,6 +421,9 @@ unsafe fn forward(signum: c_int, info: *mut siginfo_t, context: *mut c_void) {
         // For a fault the kernel overrides an ignoring disposition, since ignoring it would spin
         // for ever (D-5).
         libc::SIG_IGN if was_sent => {}
+        // Of what an interrupt signal can be, these are ignored by default.
+        libc::SIG_DFL
+            if was_sent && matches!(signum, libc::SIGURG | libc::SIGCHLD | libc::SIGWINCH) => {}
         libc::SIG_DFL | libc::SIG_IGN => {
             // SAFETY: the caller's promise.
             unsafe { die_by_default(signum, info, faults_again) };
@@ -386,7 +483,7 @@ unsafe fn call_previous(
     info: *mut siginfo_t,
     context: *mut c_void,
 ) {
-    let index = SIGNALS.iter().position(|known| *known == signum);
+    let index = signals().iter().position(|known| *known == signum);
     if let Some(slot) = index.and_then(|index| PREVIOUS.get(index))
         && previous.sa_flags & libc::SA_RESETHAND != 0
     {

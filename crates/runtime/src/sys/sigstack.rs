@@ -67,6 +67,7 @@ fn prepare_thread() -> io::Result<()> {
             ))
         })?;
     }
+    super::interrupt::unblock()?;
     READY.set(true);
     Ok(())
 }

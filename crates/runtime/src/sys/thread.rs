@@ -31,6 +31,41 @@ fn number() -> u64 {
 }
 
 thread_local! {
+    /// The kernel's number of this thread, 0 until it is asked for.
+    static OS_ID: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The kernel's number of this thread. Can be called in a signal handler.
+#[inline]
+pub(crate) fn os_id() -> u32 {
+    match OS_ID.load() {
+        0 => ask_os_id(),
+        id => id,
+    }
+}
+
+#[cold]
+fn ask_os_id() -> u32 {
+    // SAFETY: no arguments.
+    let id = unsafe { libc::gettid() }.cast_unsigned();
+    OS_ID.set(id);
+    id
+}
+
+/// Has the child of a fork ask for its number anew.
+pub(crate) fn watch_forks() -> std::io::Result<()> {
+    unsafe extern "C" fn in_child() {
+        OS_ID.set(0);
+    }
+    static WATCHED: std::sync::OnceLock<i32> = std::sync::OnceLock::new();
+    // SAFETY: the function touches a thread-local word of the one thread that the child has.
+    match WATCHED.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(in_child)) }) {
+        0 => Ok(()),
+        error => Err(std::io::Error::from_raw_os_error(*error)),
+    }
+}
+
+thread_local! {
     /// Bounds of this thread's stack once known; empty if they can't be known.
     static BOUNDS: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
 }

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::fault::details::FaultDetails;
 use crate::stack::{Stack, cache};
 use crate::sys::local::LocalCell;
-use crate::sys::sigstack;
+use crate::sys::{interrupt, signal, sigstack, thread};
 use crate::vm::activation::Activation;
 use crate::vm::enter::Stopped;
 use crate::vm::{host_error, on_signal};
@@ -37,14 +37,39 @@ pub use crate::vm::custom_handler::{TrapHandler, TrapHandlerFn};
 pub(crate) use unwind::host_boundary;
 pub use unwind::{UnwindReason, raise_lib_trap, raise_user_trap, resume_panic, unwind_with};
 
-/// Installs the process's handler of SIGSEGV, SIGBUS, SIGFPE and SIGILL, above whoever handles them
+/// Installs the process's handler of SIGSEGV, SIGBUS, SIGFPE, SIGILL and the interrupt signal, above whoever handles them
 /// now. While it is installed this does nothing; [`Engine::new`](crate::Engine::new) calls it.
 ///
 /// # Errors
 ///
 /// [`Error::System`] if the system refuses.
 pub fn init_traps() -> Result<(), Error> {
-    on_signal::install()
+    on_signal::install()?;
+    thread::watch_forks().map_err(Error::system("watch for forks"))?;
+    interrupt::prepare().map_err(Error::system("prepare barriers on other threads"))
+}
+
+/// Chooses the signal by which a thread that runs a guest is interrupted, to end or suspend the guest. The
+/// default is SIGURG: ignored where nobody handles it, and not used by the C library. Signals of that number
+/// that others send go on to whoever handled them before. Each thread that runs guests has it unblocked.
+///
+/// # Errors
+///
+/// [`Error::InvalidArgument`] if the handler is installed already (see [`init_traps`]), or if it is no signal
+/// that can be chosen: those of the processor, and those that can't be handled.
+pub fn set_interrupt_signal(signum: i32) -> Result<(), Error> {
+    if !signal::can_interrupt(signum) {
+        return Err(Error::InvalidArgument(
+            "no signal that could be used to interrupt threads",
+        ));
+    }
+    if signal::set_interrupt_signal(signum) {
+        Ok(())
+    } else {
+        Err(Error::InvalidArgument(
+            "the trap handler is installed already",
+        ))
+    }
 }
 
 /// Gives this thread a stack to take signals on, unless it has one of 64 KiB or more. The first call on
@@ -136,7 +161,7 @@ pub(crate) fn on_wasm_stack<R>(
         .map_err(|error| Stopped::Error(Error::system("map a guest stack")(error)))?;
     let result = run(&stack);
     match &result {
-        Err(stopped) if stopped.is_yield() => keep(stack),
+        Err(stopped) if stopped.keeps_stack() => keep(stack),
         Err(stopped) if stopped.is_overflow() => cache::release_overflowed(stack),
         _ => cache::release(stack),
     }

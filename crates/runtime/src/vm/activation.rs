@@ -79,6 +79,15 @@ pub(crate) struct TrapRecord {
     pub(crate) addr: Option<usize>,
 }
 
+/// How the signal handler has stopped a guest that did not trap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Interrupted {
+    /// It ends.
+    Killed,
+    /// It is suspended, and its state is in the store's room.
+    Suspended,
+}
+
 /// One entry into a guest. Lives on the host's stack and is linked to the entry outside it, which may be
 /// of another store. The signal handler reads it: plain words only, nothing with a destructor.
 #[derive(Debug)]
@@ -94,6 +103,8 @@ pub(crate) struct Activation {
     pub(crate) memories: *const [Range<usize>],
     /// Filled by the signal handler.
     pub(crate) trap: Cell<Option<TrapRecord>>,
+    /// Filled by the signal handler.
+    pub(crate) interrupted: Cell<Option<Interrupted>>,
 }
 
 thread_local! {
@@ -131,6 +142,7 @@ impl Activation {
             bounds,
             memories,
             trap: Cell::new(None),
+            interrupted: Cell::new(None),
         }
     }
 

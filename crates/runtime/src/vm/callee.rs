@@ -94,7 +94,7 @@ impl Callee {
                 // SAFETY: the entry is of a member of this store, and members never leave it; there are
                 // slots for its signature, as just checked.
                 let result = unsafe { entry.call(store, count, store_args, load_results) };
-                if let Err(Error::InstanceYielded) = &result {
+                if let Err(Error::InstanceYielded | Error::InstancePreempted) = &result {
                     self.parked(store);
                 }
                 result

@@ -4,7 +4,7 @@
 use selvedge_artifact::traps::TrapCode;
 use selvedge_artifact::types::ValType;
 
-use super::activation::{Activation, Ending, Outcome, TrapRecord};
+use super::activation::{Activation, Ending, Interrupted, Outcome, TrapRecord};
 use super::backtrace::{self, Start};
 use super::context::ArraySlot;
 use super::resume::Parked;
@@ -87,8 +87,9 @@ impl Entry {
             store.region_limits.stack_len,
             |stack| {
                 store.limits.set_stack_limit(stack.limit());
+                store.limits.words().begin(thread::os_id());
                 // SAFETY: the top of a stack that nothing else uses; the rest is passed on from the caller.
-                unsafe {
+                let result = unsafe {
                     self.enter(
                         store,
                         stack.bounds(),
@@ -97,7 +98,8 @@ impl Entry {
                         store_args,
                         load_results,
                     )
-                }
+                };
+                over(store, result)
             },
             |stack| park_stack(store, stack, count),
         );
@@ -129,6 +131,7 @@ impl Entry {
         // passed on from the caller.
         let result =
             unsafe { self.enter(store, bounds, guest_sp, count, store_args, load_results) };
+        store.limits.words().back_in_host();
         store.waiting.borrow_mut().pop();
         store.limits.restore(outer);
         store.running.set(bounds);
@@ -209,6 +212,32 @@ fn check_unborrowed(store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
+/// What an outermost entry comes to, now that the guest has been left: whoever ended the run from outside was first, or the
+/// run is over.
+#[inline]
+pub(super) fn over<R>(store: &Store, result: Result<R, Stopped>) -> Result<R, Stopped> {
+    let words = store.limits.words();
+    match result {
+        Err(stopped) if stopped.keeps_stack() => {
+            words.suspend();
+            Err(stopped)
+        }
+        Ok(_) if words.end() => Err(ended(store)),
+        Ok(values) => Ok(values),
+        Err(stopped) => {
+            words.end();
+            Err(stopped)
+        }
+    }
+}
+
+/// The guest has returned, and its results are nobody's: somebody was told that it has been ended.
+#[cold]
+fn ended(store: &Store) -> Stopped {
+    store.state.set(State::Terminated);
+    Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote))
+}
+
 /// Where slots begin that end at an address.
 fn slots_below(end: usize, count: usize) -> usize {
     end.saturating_sub(count.saturating_mul(size_of::<ArraySlot>()))
@@ -257,6 +286,8 @@ pub(crate) enum Stopped {
     Fatal(Box<Fatal>),
     /// It is suspended, and can go on.
     Yielded,
+    /// It is suspended between two instructions, and can go on.
+    Preempted,
 }
 
 impl Stopped {
@@ -268,14 +299,15 @@ impl Stopped {
 
     /// Whether the guest is suspended, and its stack is to be kept.
     #[cold]
-    pub(crate) fn is_yield(&self) -> bool {
-        matches!(self, Self::Yielded)
+    pub(crate) fn keeps_stack(&self) -> bool {
+        matches!(self, Self::Yielded | Self::Preempted)
     }
 
     /// The state that the instance is left in.
     pub(super) fn state(&self) -> State {
         match self {
             Self::Yielded => State::Yielded,
+            Self::Preempted => State::Preempted,
             Self::Panic(_) | Self::Fatal(_) | Self::Error(Error::RuntimeTerminated(_)) => {
                 State::Terminated
             }
@@ -290,6 +322,7 @@ impl Stopped {
         match self {
             Self::Error(error) => error,
             Self::Yielded => Error::InstanceYielded,
+            Self::Preempted => Error::InstancePreempted,
             Self::Panic(payload) => resume_panic(payload),
             Self::Fatal(fatal) => fatal.tell(),
         }
@@ -341,6 +374,17 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
             }
         };
     }
+    match activation.interrupted.take() {
+        Some(Interrupted::Suspended) => {
+            keep_fuel(store);
+            return Stopped::Preempted;
+        }
+        Some(Interrupted::Killed) => {
+            store.limits.words().honour();
+            return Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote));
+        }
+        None => {}
+    }
     // The frame that `exit.fp` names is the trampoline's: it holds the guest's frame pointer, and the
     // return address above it is `exit.pc`.
     let fp = exit.fp;
@@ -376,9 +420,22 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
         Some(Outcome::Exception(exn)) => {
             Stopped::Error(store.uncaught(store.exception_of(&exn), &pcs()))
         }
-        None => Stopped::Error(Error::InvalidArgument(
-            "the guest was left without a reason",
-        )),
+        // It has not gone on: `arch::capture::go_on` found an interrupt first.
+        None if store.limits.words().is_wanted() => {
+            store.limits.words().honour();
+            Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote))
+        }
+        None => Stopped::Preempted,
+    }
+}
+
+/// Has the account of a guest that was suspended between two instructions say what it has used up to there.
+fn keep_fuel(store: &Store) {
+    if let Some(stopped) = store.room.stopped().filter(|_| store.counts_fuel()) {
+        let uncounted = store.uncounted_fuel_at(stopped.pc);
+        store
+            .limits
+            .set_fuel(stopped.pinned.cast_signed() + uncounted);
     }
 }
 

@@ -7,6 +7,7 @@ use selvedge_artifact::pcmap::TrapTable;
 
 use super::activation::{Activation, Ending, TrapRecord};
 use super::custom_handler;
+use super::on_interrupt::{at_stop, on_interrupt};
 use super::signal_handler::{SignalBehavior, SignalFacts};
 use crate::arch::{self, regs::Regs};
 use crate::code::registry;
@@ -26,6 +27,14 @@ pub(crate) fn uninstall() -> Result<bool, Error> {
 }
 
 fn on_signal(info: &SignalInfo) -> Action {
+    if info.signum == signal::interrupt_signal() {
+        return on_interrupt(info);
+    }
+    if info.signum == libc::SIGILL
+        && let Some(action) = at_stop(info)
+    {
+        return action;
+    }
     if custom_handler::handles(info) {
         return Action::Resume;
     }
@@ -107,6 +116,7 @@ fn leave(info: &SignalInfo, activation: &Activation, ending: Ending) -> Action {
         // `leave` loads the host's stack pointer first and uses the stack only then.
         sp: info.sp,
         arg0: 0,
+        arg1: 0,
         rbx: activation.limits.addr(),
         rax: 1,
     })

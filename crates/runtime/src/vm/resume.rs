@@ -14,18 +14,21 @@
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
 use core::cell::Cell;
+use core::ops::Range;
 use core::ptr;
 use std::fmt;
 
 use selvedge_artifact::ids::FuncIdx;
 
 use super::activation::{Activation, Outcome};
+use super::backtrace::{self, Start};
 use super::callee::results_of;
 use super::context::ArraySlot;
-use super::enter::{Stopped, check_host_stack, load_slots, stopped};
+use super::enter::{Stopped, check_host_stack, load_slots, over, stopped};
 use super::fiber::{Fiber, Wake};
-use crate::arch;
+use crate::arch::{self, capture, places};
 use crate::error::Error;
+use crate::fault::details::WasmBacktrace;
 use crate::host::error::HostError;
 use crate::host::suspend::{
     Answer, Bits, Erased, ErasedCall, ErasedFlow, Expects, Results, YieldedVal,
@@ -35,6 +38,7 @@ use crate::instance::record::Record;
 use crate::instance::state::State;
 use crate::instance::store::Store;
 use crate::stack::{Stack, cache};
+use crate::sys::thread;
 use crate::traphandlers::{host_boundary, lazy_per_thread_init, scopes};
 use crate::value::Val;
 
@@ -227,6 +231,9 @@ fn wait(store: &Store, caller: *const Record, place: Place, fiber: Fiber) {
 pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
     lazy_per_thread_init()?;
     check_host_stack(store)?;
+    if store.state.get() == State::Preempted {
+        return go_on_preempted(store, &answer);
+    }
     let (Some(waiting), Some(parked)) = (store.suspension.waiting.take(), store.parked.take())
     else {
         return Err(Error::InvalidArgument("the guest is not suspended"));
@@ -236,8 +243,42 @@ pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
         store.parked.set(Some(parked));
         return Err(error);
     }
-    store.state.set(State::Ready);
     store.yielded.set(None);
+    on_stack(store, parked, || {
+        let result = go_on(store, waiting, answer);
+        if store.counts_fuel() {
+            store.limits.park_fuel();
+        }
+        // SAFETY: the guest was left by the request of the host function that has just gone on; its stack
+        // was kept as it was, entries since have put back what they changed. A failure of the host function
+        // is a request, and then no result is looked at.
+        arch::float_mode::plain(|| unsafe { arch::resume(store.limits.control(), result) })
+    })
+}
+
+/// Lets a guest go on that was suspended between two instructions.
+fn go_on_preempted(store: &Store, answer: &Answer) -> Result<Vec<Val>, Error> {
+    Expects::default().check(answer)?;
+    let Some(parked) = store.parked.take() else {
+        return Err(Error::InvalidArgument("the guest is not suspended"));
+    };
+    if let Some(stopped) = store.room.stopped().filter(|_| store.counts_fuel()) {
+        // It may have been given more fuel.
+        let count = store.limits.fuel() - store.uncounted_fuel_at(stopped.pc);
+        store.room.set_pinned(count.cast_unsigned());
+    }
+    on_stack(store, parked, || {
+        // SAFETY: the guest was left by the signal handler, which has put its state there; its stack was kept as it
+        // was.
+        arch::float_mode::plain(|| unsafe {
+            capture::go_on(store.limits.control(), store.room.registers())
+        })
+    })
+}
+
+/// Lets a guest go on, on the stack that was kept for it.
+fn on_stack(store: &Store, parked: Parked, go_on: impl FnOnce() -> u64) -> Result<Vec<Val>, Error> {
+    store.state.set(State::Ready);
     let bounds = parked.stack.bounds();
     let activation = Activation::new(
         store,
@@ -247,25 +288,18 @@ pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
     );
     store.running.set(bounds);
     store.depth.set(1);
-    let left = activation.publish(|| {
-        let result = go_on(store, waiting, answer);
-        if store.counts_fuel() {
-            store.limits.park_fuel();
-        }
-        // SAFETY: the guest was left by the request of the host function that has just gone on; its stack
-        // was kept as it was, entries since have put back what they changed. A failure of the host function
-        // is a request, and then no result is looked at.
-        arch::float_mode::plain(|| unsafe { arch::resume(store.limits.control(), result) })
-    });
+    store.limits.words().begin(thread::os_id());
+    let left = activation.publish(go_on);
     let result = if left == 0 {
         Ok(parked.results(store))
     } else {
         Err(stopped(store, &activation))
     };
+    let result = over(store, result);
     store.depth.set(0);
     store.running.set(ptr::null());
     match &result {
-        Err(Stopped::Yielded) => store.parked.set(Some(parked)),
+        Err(stopped) if stopped.keeps_stack() => store.parked.set(Some(parked)),
         Err(stopped) if stopped.is_overflow() => cache::release_overflowed(parked.stack),
         _ => cache::release(parked.stack),
     }
@@ -349,6 +383,10 @@ fn go_on(store: &Store, waiting: Waiting, answer: Answer) -> u64 {
 /// [`Error::OtherThread`] if there are frames of another thread. Nothing is changed then.
 pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
     let Some(mut waiting) = store.suspension.waiting.take() else {
+        // Suspended from outside it has nothing of the host's that waits.
+        if let Some(parked) = store.parked.take() {
+            cache::release(parked.stack);
+        }
         return Ok(());
     };
     if fits(&waiting, &None).is_err_and(|error| matches!(error, Error::OtherThread)) {
@@ -401,6 +439,71 @@ pub(crate) fn abandon_for_good(store: &Store) {
     if let Some(waiting) = store.suspension.waiting.take() {
         leak(waiting);
     }
+}
+
+/// Where a suspended guest stands; nothing if it is not suspended.
+pub(crate) fn backtrace(store: &Store) -> WasmBacktrace {
+    let Some(parked) = store.parked.take() else {
+        return WasmBacktrace::default();
+    };
+    let stack = parked.stack.bounds().usable.clone();
+    let exit = store.limits.exit();
+    let start = if store.state.get() == State::Preempted {
+        store
+            .room
+            .stopped()
+            .and_then(|stopped| interrupted_at(&stack, &stopped, exit.entry_sp))
+    } else {
+        // The frame that `exit.fp` names is the trampoline's.
+        words_at(&stack, exit.fp).map(|[fp, _]| Start {
+            pc: exit.pc,
+            fp,
+            is_return: true,
+            entry_sp: exit.entry_sp,
+        })
+    };
+    let mut pcs = Vec::new();
+    if let Some(start) = start {
+        // SAFETY: the stack is kept, the guest was stopped there and does not run.
+        unsafe { backtrace::walk(&stack, start, |pc| pcs.push(pc)) };
+    }
+    store.parked.set(Some(parked));
+    store.backtrace(&pcs)
+}
+
+/// Where the walk of a guest begins that was stopped between two instructions.
+fn interrupted_at(
+    stack: &Range<usize>,
+    stopped: &capture::Stopped,
+    entry_sp: usize,
+) -> Option<Start> {
+    let start = |pc, fp, is_return| Start {
+        pc,
+        fp,
+        is_return,
+        entry_sp,
+    };
+    match places::place(stopped.pc) {
+        None => Some(start(stopped.pc, stopped.fp, false)),
+        Some(_) => match places::frame_at(stopped.pc) {
+            places::Frame::None => None,
+            places::Frame::Pad => Some(start(stopped.r11, stopped.fp, false)),
+            places::Frame::Saved => words_at(stack, stopped.sp).map(|[fp, pc]| start(pc, fp, true)),
+            places::Frame::Return => {
+                words_at(stack, stopped.sp).map(|[pc, _]| start(pc, stopped.fp, true))
+            }
+        },
+    }
+}
+
+/// Two words of the stack of a guest that does not run.
+fn words_at(stack: &Range<usize>, addr: usize) -> Option<[usize; 2]> {
+    let end = addr.checked_add(16)?;
+    if !addr.is_multiple_of(8) || addr < stack.start || end > stack.end {
+        return None;
+    }
+    // SAFETY: both words lie in the stack, which the caller has kept mapped.
+    Some(unsafe { *(addr as *const [usize; 2]) })
 }
 
 /// Leaves the frames of a host function, and what they may have lent to other threads, where they are for

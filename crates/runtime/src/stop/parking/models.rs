@@ -2,7 +2,9 @@
 //! comes too early or too late.
 
 use super::*;
-use crate::primitive::{AtomicUsize, model};
+use crate::primitive::{AtomicUsize, Ordering, model};
+use crate::stop::words::models::OwnWords;
+use loom::sync::atomic::fence;
 use loom::thread;
 
 const AT: u64 = 8;
@@ -12,12 +14,14 @@ const AT: u64 = 8;
 struct Shared {
     lot: ParkingLot,
     hook: WaitHook,
+    words: Option<OwnWords>,
     word: Option<AtomicUsize>,
 }
 
 fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         word: Some(AtomicUsize::new(0)),
+        words: Some(OwnWords::running()),
         ..Shared::default()
     })
 }
@@ -30,7 +34,24 @@ impl Shared {
     /// Waits while the word is zero.
     fn wait(&self, timeout: Option<Duration>) -> Woken {
         let is_zero = || self.word().load(Ordering::SeqCst) == 0;
-        self.lot.wait(AT, is_zero, timeout, Some(&self.hook))
+        let guest = Interruptible {
+            hook: &self.hook,
+            words: self.words(),
+        };
+        self.lot.wait(AT, is_zero, timeout, Some(guest))
+    }
+
+    fn words(&self) -> Words<'_> {
+        self.words.as_ref().unwrap().words()
+    }
+
+    /// Ends the run as a kill switch does.
+    fn kill(&self) {
+        let run = self.words().run();
+        self.words()
+            .kill(run, || fence(Ordering::SeqCst), |_| ())
+            .unwrap();
+        self.hook.interrupt(run);
     }
 
     fn change(&self) {
@@ -84,10 +105,11 @@ fn loom_a_request_ends_a_wait_whenever_it_comes() {
     model(|| {
         let shared = shared();
         let waiter = spawn(&shared, |shared| shared.wait(None));
-        shared.hook.interrupt();
+        shared.kill();
         assert_eq!(waiter.join().unwrap(), Woken::Interrupted);
         assert_eq!(shared.lot.waiting(AT), 0);
-        shared.hook.clear();
+        assert!(shared.words().end());
+        shared.words().begin(1);
         assert_eq!(shared.wait(Some(Duration::ZERO)), Woken::TimedOut);
     });
 }
@@ -97,7 +119,7 @@ fn loom_a_wait_ends_one_way_when_a_request_and_a_notification_meet() {
     model(|| {
         let shared = shared();
         let waiter = spawn(&shared, |shared| shared.wait(None));
-        let killer = spawn(&shared, |shared| shared.hook.interrupt());
+        let killer = spawn(&shared, Shared::kill);
         let woken = shared.lot.notify(AT, 1);
         let expected = [Woken::Interrupted, Woken::Notified][woken as usize];
         assert_eq!(waiter.join().unwrap(), expected);

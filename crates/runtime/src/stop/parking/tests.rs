@@ -1,6 +1,7 @@
 //! Tests of waiting and notifying with threads of the system.
 
 use super::*;
+use crate::vm::limits::LimitsCell;
 use std::thread;
 
 /// Until so many wait.
@@ -43,24 +44,39 @@ fn a_wait_ends_at_once_or_by_its_time_out_and_is_not_counted_then() {
 }
 
 #[test]
-fn a_request_ends_waits_before_and_after_they_begin() {
-    let (lot, hook) = (ParkingLot::default(), WaitHook::default());
-    for _ in 0..200 {
-        thread::scope(|scope| {
-            let waiting = scope.spawn(|| lot.wait(0, || true, None, Some(&hook)));
-            hook.interrupt();
-            assert_eq!(waiting.join().unwrap(), Woken::Interrupted);
-        });
-        assert_eq!(lot.notify(0, 1), 0);
-        hook.clear();
+fn a_kill_ends_waits_before_and_after_they_begin_and_no_others() {
+    let (lot, hook, limits) = (
+        ParkingLot::default(),
+        WaitHook::default(),
+        LimitsCell::new(),
+    );
+    let words = limits.words();
+    let guest = Interruptible { hook: &hook, words };
+    let kill = |run| {
+        words.kill(run, || (), |_| ()).unwrap();
+        hook.interrupt(run);
+    };
+    for until_it_waits in [false, true] {
+        for _ in 0..200 {
+            words.begin(1);
+            let run = words.run();
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| lot.wait(0, || true, None, Some(guest)));
+                if until_it_waits {
+                    until(&lot, 0, 1);
+                }
+                kill(run);
+                assert_eq!(waiting.join().unwrap(), Woken::Interrupted);
+            });
+            assert_eq!(lot.notify(0, 1), 0);
+            assert!(words.end());
+            words.begin(1);
+            // A switch of an earlier run does nothing to this one.
+            hook.interrupt(run);
+            assert!(words.kill(run, || (), |_| ()).is_err());
+            let zero = Some(Duration::ZERO);
+            assert_eq!(lot.wait(0, || true, zero, Some(guest)), Woken::TimedOut);
+            assert!(!words.end());
+        }
     }
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| lot.wait(0, || true, None, Some(&hook)));
-        until(&lot, 0, 1);
-        hook.interrupt();
-        assert_eq!(waiting.join().unwrap(), Woken::Interrupted);
-    });
-    hook.clear();
-    let zero = Some(Duration::ZERO);
-    assert_eq!(lot.wait(0, || true, zero, Some(&hook)), Woken::TimedOut);
 }

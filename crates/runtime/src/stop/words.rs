@@ -1,0 +1,284 @@
+//! The words by which other threads stop a guest: a state machine without a lock.
+//!
+//! ```text
+//!  word       who writes                  what
+//!  ticket     both, by exchange           which run of the instance it is; whether its end is wanted
+//!  interrupt  both                        KILL, PREEMPT: tested on every way into the guest
+//!  place      the thread of the guest     which run, and where it is: GUEST, HOST, SUSPENDED, LEFT
+//!  thread     the thread of the guest     the kernel's number of that thread
+//!  honoured   the thread of the guest     the last run that a kill has ended
+//!
+//!  kill:   ticket := wanted (exchange)    enter:  place := GUEST        leave:  place := LEFT
+//!          interrupt |= KILL                      test interrupt                is it wanted?
+//!          barrier on all threads                 go                            next run
+//!          where is it?
+//!            GUEST            send a signal      Signalled
+//!            HOST, SUSPENDED  it will see        Pending
+//!            not begun        it will see        Cancelled
+//!            LEFT             take it back, unless the guest's thread has taken it for the reason of its end
+//! ```
+//!
+//! **Why no kill is lost.** The guest's thread writes `place` and then reads `interrupt` or `ticket`; whoever
+//! kills writes those and then reads `place`. Between the two stands a full barrier on either side: the
+//! killer's is [`barrier`](crate::sys::interrupt::barrier), which makes the guest's thread execute one too,
+//! wherever it is. So at least one of them sees the other. Where both do, at the end of a run, an exchange of
+//! `ticket` decides. The way in and out of a guest has plain loads and stores only.
+//!
+//! **Why none hits another run.** A switch knows its run. A signal that comes late finds an `interrupt` that
+//! `ticket` does not confirm, and takes it back.
+//!
+//! Checked with loom (below), whose fences stand for the barrier.
+
+use crate::arch::phase;
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, light_barrier};
+
+/// Bit of `interrupt`: the end of the run is wanted, if `ticket` says so too.
+pub(crate) const KILL: u32 = 1;
+/// Bit of `interrupt`: the guest is to be suspended.
+pub(crate) const PREEMPT: u32 = 2;
+
+/// Bits of `ticket` below the number of the run.
+const RUN_SHIFT: u32 = 2;
+/// Bit of `ticket`: the end of the run is wanted.
+const WANTED: u64 = 1;
+/// Bit of `ticket`: the guest is ended because that is wanted. Nobody takes it back from here on.
+const TAKEN: u64 = 2;
+
+/// What a kill switch has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KillSuccess {
+    /// The guest had not begun to run: its next run ends before its first instruction.
+    Cancelled,
+    /// The guest was running, and is being interrupted.
+    Signalled,
+    /// The guest waits for a host function, or is suspended: it ends when it would go on.
+    Pending,
+}
+
+/// Why a kill switch has done nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KillError {
+    /// Another switch was first, or the run was just ending by itself.
+    #[error("the guest is being ended already, or has just ended by itself")]
+    NotTerminable,
+    /// The run that the switch was made for is over, or its instance was reset or dropped.
+    #[error("the run that the kill switch was made for is over; get a new switch for the next one")]
+    Invalid,
+}
+
+/// The words of one instance.
+#[derive(Clone, Copy)]
+pub(crate) struct Words<'a> {
+    pub(crate) ticket: &'a AtomicU64,
+    pub(crate) interrupt: &'a AtomicU32,
+    pub(crate) place: &'a AtomicU64,
+    pub(crate) thread: &'a AtomicU32,
+    pub(crate) honoured: &'a AtomicU32,
+}
+
+/// The number of the first run: none was honoured before it.
+pub(crate) const FIRST_TICKET: u64 = 1 << RUN_SHIFT;
+
+fn place(run: u32, phase: u32) -> u64 {
+    u64::from(run) << 32 | u64::from(phase)
+}
+
+impl Words<'_> {
+    /// The run that is, or comes next.
+    pub(crate) fn run(&self) -> u64 {
+        self.ticket.load(Ordering::Relaxed) >> RUN_SHIFT
+    }
+
+    /// Begins another run. Whoever wants the end of this one and is not seen any more has lost.
+    #[inline]
+    fn set_ticket(&self, ticket: u64) {
+        #[cfg(not(all(test, loom)))]
+        self.ticket.store(ticket, Ordering::Release);
+        // loom does not know that nothing comes between the two halves of an exchange, and would put a store there.
+        #[cfg(all(test, loom))]
+        self.ticket.swap(ticket, Ordering::AcqRel);
+    }
+
+    fn set_phase(&self, phase: u32) {
+        self.place
+            .store(place(self.run() as u32, phase), Ordering::Release);
+    }
+
+    /// The guest is about to be entered or to go on, on this thread. From here on the assembly says where it
+    /// is.
+    #[inline]
+    pub(crate) fn begin(&self, thread: u32) {
+        self.thread.store(thread, Ordering::Relaxed);
+        self.set_phase(phase::HOST);
+    }
+
+    /// An entry inside of another one is over: the outer one waits for its host function again.
+    #[inline]
+    pub(crate) fn back_in_host(&self) {
+        self.set_phase(phase::HOST);
+    }
+
+    /// The guest is suspended. A wish to suspend it is fulfilled.
+    #[cold]
+    pub(crate) fn suspend(&self) {
+        self.set_phase(phase::SUSPENDED);
+        self.interrupt.fetch_and(!PREEMPT, Ordering::Relaxed);
+    }
+
+    /// The run is over; whether somebody wanted its end, and was told that it has it.
+    #[inline]
+    pub(crate) fn end(&self) -> bool {
+        self.set_phase(phase::LEFT);
+        light_barrier();
+        let ticket = self.ticket.load(Ordering::Relaxed);
+        let interrupt = self.interrupt.load(Ordering::Relaxed);
+        if ticket & WANTED == 0 && interrupt == 0 {
+            self.set_ticket(ticket + (1 << RUN_SHIFT));
+            return false;
+        }
+        self.end_wanted()
+    }
+
+    #[cold]
+    fn end_wanted(&self) -> bool {
+        self.honour();
+        let ticket = self.ticket.load(Ordering::Acquire);
+        let killed = ticket & TAKEN != 0;
+        let run = ticket >> RUN_SHIFT;
+        if killed {
+            // Before the next run, so that whoever asks too late finds it.
+            self.honoured.store(run as u32, Ordering::Release);
+        }
+        self.set_ticket((run + 1) << RUN_SHIFT);
+        self.interrupt.swap(0, Ordering::AcqRel);
+        killed
+    }
+
+    /// All switches are void, and the next run is a new one. For when no guest runs.
+    pub(crate) fn renew(&self) {
+        self.set_phase(phase::LEFT);
+        self.set_ticket((self.run() + 1) << RUN_SHIFT);
+        self.interrupt.swap(0, Ordering::AcqRel);
+    }
+
+    /// Whether the guest's thread says that it is in the guest.
+    pub(crate) fn is_in_guest(&self) -> bool {
+        self.place.load(Ordering::Relaxed) as u32 == phase::GUEST
+    }
+
+    /// Whether the end of the run is wanted.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.ticket.load(Ordering::Acquire) & WANTED != 0
+    }
+
+    /// What is wanted of the guest: (its end, that it be suspended). What is stale is taken back. Can be called in
+    /// a signal handler of the guest's thread.
+    pub(crate) fn wanted(&self) -> (bool, bool) {
+        let mut interrupt = self.interrupt.load(Ordering::Acquire);
+        if interrupt & KILL != 0 && !self.is_wanted() {
+            // Of an earlier run; one of this run says so in the ticket first.
+            interrupt = self.interrupt.fetch_and(!KILL, Ordering::AcqRel);
+            if self.is_wanted() {
+                self.interrupt.fetch_or(KILL, Ordering::AcqRel);
+                return (true, interrupt & PREEMPT != 0);
+            }
+            interrupt &= !KILL;
+        }
+        (interrupt & KILL != 0, interrupt & PREEMPT != 0)
+    }
+
+    /// If the end of the run is wanted, the guest is ended for that.
+    #[cold]
+    pub(crate) fn honour(&self) {
+        let wanted = self.run() << RUN_SHIFT | WANTED;
+        // It fails if it is not wanted, if whoever wanted it has just taken it back, or if this was said before.
+        let _ = self.ticket.compare_exchange(
+            wanted,
+            wanted | TAKEN,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+    }
+
+    /// Takes a wish to suspend the guest back, which can't be fulfilled.
+    pub(crate) fn forget_preemption(&self) {
+        self.interrupt.fetch_and(!PREEMPT, Ordering::Relaxed);
+    }
+
+    /// Ends a run. `barrier` is a full one on every thread of the process, `send` interrupts a thread.
+    pub(crate) fn kill(
+        &self,
+        run: u64,
+        barrier: impl FnOnce(),
+        send: impl FnOnce(u32),
+    ) -> Result<KillSuccess, KillError> {
+        let (calm, wanted) = (run << RUN_SHIFT, run << RUN_SHIFT | WANTED);
+        match self
+            .ticket
+            .compare_exchange(calm, wanted, Ordering::AcqRel, Ordering::Acquire)
+        {
+            Ok(_) => {}
+            Err(ticket) if ticket | TAKEN == wanted | TAKEN => {
+                return Err(KillError::NotTerminable);
+            }
+            Err(_) => return Err(KillError::Invalid),
+        }
+        self.interrupt.fetch_or(KILL, Ordering::AcqRel);
+        barrier();
+        let at = self.place.load(Ordering::Acquire);
+        let (of_run, phase) = ((at >> 32) as u32, at as u32);
+        let begun = (of_run.wrapping_sub(run as u32)).cast_signed();
+        match phase {
+            phase::GUEST if begun == 0 => {
+                send(self.thread.load(Ordering::Relaxed));
+                Ok(KillSuccess::Signalled)
+            }
+            phase::HOST | phase::SUSPENDED if begun == 0 => Ok(KillSuccess::Pending),
+            _ if begun < 0 => Ok(KillSuccess::Cancelled),
+            _ => self.settle(run),
+        }
+    }
+
+    /// The run was ending when somebody wanted its end: who was first?
+    #[cold]
+    fn settle(&self, run: u64) -> Result<KillSuccess, KillError> {
+        let (calm, wanted) = (run << RUN_SHIFT, run << RUN_SHIFT | WANTED);
+        let taken_back =
+            self.ticket
+                .compare_exchange(wanted, calm, Ordering::AcqRel, Ordering::Acquire);
+        match taken_back {
+            Err(ticket) if ticket == wanted | TAKEN => Ok(KillSuccess::Signalled),
+            Err(_) if self.honoured.load(Ordering::Acquire) == run as u32 => {
+                Ok(KillSuccess::Signalled)
+            }
+            _ => Err(KillError::NotTerminable),
+        }
+    }
+
+    /// Wants the guest suspended; whether it was running. As [`Words::kill`].
+    pub(crate) fn preempt(&self, barrier: impl FnOnce(), send: impl FnOnce(u32)) -> bool {
+        let running = |at: u64| matches!(at as u32, phase::GUEST | phase::HOST);
+        if !running(self.place.load(Ordering::Acquire)) {
+            return false;
+        }
+        self.interrupt.fetch_or(PREEMPT, Ordering::AcqRel);
+        barrier();
+        let at = self.place.load(Ordering::Acquire);
+        if at as u32 == phase::GUEST {
+            send(self.thread.load(Ordering::Relaxed));
+        }
+        if !running(at) {
+            self.interrupt.fetch_and(!PREEMPT, Ordering::AcqRel);
+        }
+        running(at)
+    }
+
+    /// Wants the guest suspended, on its own thread.
+    pub(crate) fn preempt_here(&self) {
+        self.interrupt.fetch_or(PREEMPT, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[cfg(loom)]
+pub(crate) mod models;

@@ -1,0 +1,6 @@
+//! Guests that are stopped from outside: ended, or suspended between any two instructions and resumed.
+
+mod guests;
+mod hammer;
+mod kill;
+mod preempt;
