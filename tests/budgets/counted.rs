@@ -209,6 +209,7 @@ fn x_fuel_programs_consume_what_an_independent_count_says() {
         ("copy.wat", 3),
         ("matrix.wat", 3),
         ("dispatch.wat", 2_000),
+        ("blur.wat", 2),
         ("mandelbrot.wat", 20),
         ("nbody.wasm", 200),
         ("sha256.wasm", 5),
@@ -351,4 +352,93 @@ fn x_fuel_an_overflow_of_the_stack_leaves_the_exact_count() {
             assert!(count > 1_000);
         }
     }
+}
+
+/// Statements of a random program, which ends: branches back use up a local.
+fn statements(random: &mut Random, depth: usize, labels: usize, code: &mut String) {
+    for _ in 0..1 + random.below(4) {
+        let mask = random.pick(&[1, 2, 4, 5, 8, 15]);
+        let condition = format!("(i32.and (local.get $x) (i32.const {mask}))");
+        let (odd, label) = (1 + 2 * random.below(9), random.below(labels + 1));
+        match random.below(if depth == 0 { 5 } else { 11 }) {
+            0 | 1 => {
+                *code += &format!(
+                    "(local.set $x (i32.add (i32.mul (local.get $x) (i32.const {odd})) (i32.const 1)))"
+                );
+            }
+            2 => *code += &format!("(br_if {label} {condition})"),
+            // Traps now and then, in the middle of whatever is around it.
+            3 => {
+                let divisor = "(i32.and (local.get $x) (i32.const 31))";
+                *code += &format!("(drop (i32.rem_u (i32.const {odd}) {divisor}))");
+            }
+            4 => *code += "(local.set $x (call $leaf (local.get $x)))",
+            5 | 6 => {
+                *code += &format!("(if {condition} (then ");
+                statements(random, depth - 1, labels + 1, code);
+                if random.below(3) > 0 {
+                    *code += ") (else ";
+                    if random.below(4) > 0 {
+                        statements(random, depth - 1, labels + 1, code);
+                    }
+                }
+                *code += "))";
+            }
+            7 => {
+                // A block in each arm, as a branch to the `if` itself would have to bring a value.
+                *code += &format!("(local.set $x (if (result i32) {condition} (then (block ");
+                statements(random, depth - 1, 0, code);
+                *code += ")(local.get $x)) (else (block ";
+                statements(random, depth - 1, 0, code);
+                *code += &format!(")(i32.const {odd}))))");
+            }
+            8 => {
+                *code += "(block ";
+                statements(random, depth - 1, labels + 1, code);
+                if random.below(3) == 0 {
+                    *code += &format!("(br {label})");
+                }
+                *code += ")";
+            }
+            9 => {
+                *code += "(block (loop ";
+                // Not to the loop itself but by this branch.
+                let inner = "(br_if 0 (i32.gt_s (local.tee $n (i32.sub (local.get $n) (i32.const 1))) (i32.const 0)))";
+                *code += &format!("(if {condition} (then (br 2)))");
+                *code += "(block ";
+                statements(random, depth - 1, 0, code);
+                *code += ")";
+                *code += inner;
+                *code += "))";
+            }
+            _ => *code += &format!("(block (br_table 0 0 {} {condition}))", label + 1),
+        }
+    }
+}
+
+/// A function's body is a label, too, so no statement is outside of one.
+#[test]
+fn x_fuel_random_programs_consume_what_an_independent_count_says() {
+    let mut random = Random::new(23);
+    let (mut traps, mut returns) = (0, 0);
+    for round in 0..150 {
+        let mut code = String::new();
+        statements(&mut random, 5, 0, &mut code);
+        let wasm = wat::parse_str(format!(
+            r#"(module
+                (func $leaf (param i32) (result i32) (i32.add (local.get 0) (i32.const 3)))
+                (func $f (param $x i32) (result i32) (local $n i32)
+                    (local.set $n (i32.const 40)) (block {code}) (local.get $x))
+                (func (export "run") (param i32) (result i32) (call $f (local.get 0))))"#
+        ))
+        .unwrap_or_else(|error| panic!("{error}\n{code}"));
+        let args: Vec<_> = (0..24).map(|n| vec![Val::I32(n * 7 + n % 3)]).collect();
+        for (end, _) in check_program(&format!("round {round}: {code}"), &wasm, &args) {
+            match end {
+                Ok(_) => returns += 1,
+                Err(_) => traps += 1,
+            }
+        }
+    }
+    assert!(traps > 50 && returns > 1_000, "{traps} {returns}");
 }

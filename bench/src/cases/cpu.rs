@@ -29,7 +29,7 @@ macro_rules! built {
 }
 
 /// Name, guest, argument, what it is about.
-const GUESTS: [(&str, Source, i32, &str); 12] = [
+const GUESTS: [(&str, Source, i32, &str); 13] = [
     ("fib", text!("fib"), 34, "recursion"),
     (
         "collatz",
@@ -67,6 +67,7 @@ const GUESTS: [(&str, Source, i32, &str); 12] = [
         9_000_000,
         "indirect calls of eight methods",
     ),
+    ("blur", text!("blur"), 2_500, "vectors of bytes and floats"),
     ("mandelbrot", text!("mandelbrot"), 700, "f64 in registers"),
     (
         "nbody",

@@ -122,7 +122,10 @@ impl<'m> Translation<'_, 'm> {
         self.operands.extend_from_within(base..);
         self.continue_in(then);
         self.control.push(Frame::new(
-            FrameKind::If { otherwise },
+            FrameKind::If {
+                otherwise,
+                pending: self.pending_fuel(),
+            },
             params,
             results,
             base,
@@ -133,7 +136,7 @@ impl<'m> Translation<'_, 'm> {
     fn else_arm(&mut self) {
         let top = self.control.len() - 1;
         let Frame {
-            kind: FrameKind::If { otherwise },
+            kind: FrameKind::If { otherwise, pending },
             params,
             results,
             base,
@@ -151,6 +154,7 @@ impl<'m> Translation<'_, 'm> {
         self.operands.extend_from_within(base..);
         self.b.switch_to_block(otherwise);
         self.control[top].kind = FrameKind::Else;
+        self.set_pending_fuel(pending);
         self.reachable = true;
     }
 
@@ -159,6 +163,7 @@ impl<'m> Translation<'_, 'm> {
         if let FrameKind::If { .. } = self.control[top].kind {
             // An arm that is left out hands its parameters on as results.
             self.else_arm();
+            self.charge_second_arm();
         }
         if self.control[top].kind == FrameKind::Try {
             self.end_try(top);

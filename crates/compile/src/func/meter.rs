@@ -9,16 +9,21 @@
 //!                                    count += 4; trap if count >= 0; branch
 //! ```
 //!
+//! What is pending before an `if` stays so in both of its arms, and what both arms cost at least stays so behind
+//! it. What the first arm adds at its end is known when the second ends: until then it is an [`Addition`].
+//!
 //! The sum is looked at before calls and throws and before branches back, which every guest that goes on for
 //! long comes by. The check is a trap: it keeps no register busy, and costs a comparison and a branch that is
 //! not taken. A guest that was given more fuel goes on behind it, at an offset which the fuel map names.
 //!
 //! An instruction that traps in the middle of straight code leaves its units uncounted; the fuel map has
-//! them, or the way to the libcall that traps adds them, so the count is exact even then. Nothing here depends on what the optimiser does: sums are made
-//! of Wasm instructions, and the order of additions and traps is kept by the code generator.
+//! them, or the way to the libcall that traps adds them, so the count is exact even then. Nothing here depends
+//! on what the optimiser does: sums are made of Wasm instructions, and the order of additions and traps is
+//! kept by the code generator.
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_codegen::ir::immediates::Imm64;
+use cranelift_codegen::ir::{Inst, InstBuilder, InstructionData, Opcode, Value, types};
 use wasmparser::Operator;
 
 use super::Translation;
@@ -49,6 +54,16 @@ impl<'m> Meter<'m> {
     }
 }
 
+/// Units that the code adds, as long as they may be made fewer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addition {
+    /// The count, the units, their sum.
+    values: [Value; 3],
+    /// What makes the sum the count.
+    set: Inst,
+    units: u32,
+}
+
 /// What becomes of the pending units before an instruction.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Charge {
@@ -58,6 +73,10 @@ enum Charge {
     Add,
     /// They are added, and the sum is looked at.
     AddAndCheck,
+    /// They are what the first arm of an `if` has added up to its end.
+    FirstArm,
+    /// They are what the second has.
+    SecondArm,
 }
 
 impl Translation<'_, '_> {
@@ -73,6 +92,8 @@ impl Translation<'_, '_> {
             Charge::No => self.meter_trap(offset),
             Charge::Add => self.charge(false),
             Charge::AddAndCheck => self.charge(true),
+            Charge::FirstArm => self.charge_first_arm(),
+            Charge::SecondArm => self.charge_second_arm(),
         }
     }
 
@@ -118,12 +139,84 @@ impl Translation<'_, '_> {
                 let frame = &self.control[self.control.len() - 1];
                 match frame.kind {
                     FrameKind::Block | FrameKind::Loop { .. } if frame.end.is_none() => Charge::No,
+                    // An arm that is left out.
+                    FrameKind::If { .. } => Charge::FirstArm,
+                    FrameKind::Else => Charge::SecondArm,
                     _ => Charge::Add,
                 }
             }
-            Operator::Block { .. } => Charge::No,
+            Operator::Else => Charge::FirstArm,
+            Operator::Block { .. } | Operator::If { .. } => Charge::No,
             op if stays_in_straight_code(op) => Charge::No,
             _ => Charge::Add,
+        }
+    }
+
+    /// Units that are not added yet.
+    pub(super) fn pending_fuel(&self) -> u32 {
+        self.meter.pending
+    }
+
+    /// Goes on in another arm, in front of which so many units were not added.
+    pub(super) fn set_pending_fuel(&mut self, pending: u32) {
+        self.meter.pending = pending;
+    }
+
+    /// Adds what is pending at the end of the first arm of an `if`; to be made fewer when the second ends.
+    fn charge_first_arm(&mut self) {
+        let units = std::mem::take(&mut self.meter.pending);
+        if units == 0 {
+            return;
+        }
+        let count = self.b.ins().get_pinned_reg(types::I64);
+        let added = self.b.ins().iconst(types::I64, i64::from(units));
+        let sum = self.b.ins().iadd(count, added);
+        let set = self.b.ins().set_pinned_reg(sum);
+        let top = self.control.len() - 1;
+        self.control[top].first_arm = Some(Addition {
+            values: [count, added, sum],
+            set,
+            units,
+        });
+    }
+
+    /// At the end of the second arm of an `if`, leaves pending what both arms would add, if nothing else leads
+    /// behind it, and adds what only this one has.
+    pub(super) fn charge_second_arm(&mut self) {
+        let frame = self.control[self.control.len() - 1];
+        match (frame.first_arm, frame.branches) {
+            // The first arm does not come to its end, nor does anything else branch there.
+            (None, 0) => {}
+            (Some(first), 1) => {
+                let both = first.units.min(self.meter.pending);
+                self.lessen(first, both);
+                self.meter.pending -= both;
+                self.charge(false);
+                self.meter.pending = both;
+            }
+            _ => self.charge(false),
+        }
+    }
+
+    /// Makes an addition that the code has already smaller by so many units.
+    fn lessen(&mut self, addition: Addition, by: u32) {
+        let func = &mut *self.b.func;
+        let left = addition.units - by;
+        let [_, units, _] = addition.values;
+        if left > 0 {
+            if let Some(inst) = func.dfg.value_def(units).inst() {
+                func.dfg.insts[inst] = InstructionData::UnaryImm {
+                    opcode: Opcode::Iconst,
+                    imm: Imm64::new(i64::from(left)),
+                };
+            }
+            return;
+        }
+        func.layout.remove_inst(addition.set);
+        for value in addition.values.into_iter().rev() {
+            if let Some(inst) = func.dfg.value_def(value).inst() {
+                func.layout.remove_inst(inst);
+            }
         }
     }
 
@@ -206,12 +299,7 @@ fn stays_in_straight_code(op: &Operator<'_>) -> bool {
         | O::MemoryAtomicWait32 { .. }
         | O::MemoryAtomicWait64 { .. } => false,
         // Control; a block that does nothing but trap may be joined with the branch to it, so its units are added.
-        O::Unreachable
-        | O::Loop { .. }
-        | O::If { .. }
-        | O::Else
-        | O::Return
-        | O::TryTable { .. } => false,
+        O::Unreachable | O::Loop { .. } | O::Return | O::TryTable { .. } => false,
         _ => true,
     }
 }

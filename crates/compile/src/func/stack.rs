@@ -7,6 +7,7 @@ use cranelift_codegen::ir::{Block, InstBuilder, Value, types};
 use selvedge_artifact::types::ValType;
 
 use super::Translation;
+use super::meter::Addition;
 use crate::env::{V128, ir_type};
 
 /// What opened a frame, with what its end needs.
@@ -25,6 +26,8 @@ pub(super) enum FrameKind {
     If {
         /// Where control goes if the condition is zero.
         otherwise: Block,
+        /// Units of fuel that are pending there.
+        pending: u32,
     },
     /// `if`, after its `else`.
     Else,
@@ -46,6 +49,10 @@ pub(super) struct Frame<'m> {
     /// The edge of the latest `br_table` to this frame's label, with what tells that table from
     /// others: the count of entries up to its end.
     pub edge: Option<(usize, Block)>,
+    /// Branches to the end, at least; the one of an `if` from the end of its first arm is among them.
+    pub branches: u32,
+    /// What the end of the first arm of an `if` adds to the count of fuel.
+    pub first_arm: Option<Addition>,
 }
 
 impl<'m> Frame<'m> {
@@ -68,6 +75,8 @@ impl<'m> Frame<'m> {
             base,
             end: None,
             edge: None,
+            branches: 0,
+            first_arm: None,
         }
     }
 }
@@ -179,6 +188,7 @@ impl<'m> Translation<'_, 'm> {
         if let FrameKind::Loop { header } = kind {
             return (header, params.len());
         }
+        self.control[frame].branches += 1;
         let block = match end {
             Some(block) => block,
             None => {
