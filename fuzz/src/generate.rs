@@ -316,29 +316,35 @@ mod tests {
 
     #[test]
     fn shared_memories_and_atomics_of_all_kinds_come_up() {
-        let features = crate::features::parse(Some("threads")).unwrap();
-        let text: String = (0..200)
+        let features = crate::features::parse(Some("all")).unwrap();
+        let text: String = (0..400)
             .map(|seed| {
                 let case = Case::of_seed(seed, &features).unwrap();
                 wasmprinter::print_bytes(&case.wasm).unwrap()
             })
             .collect();
+        let count = |word: &str| text.matches(word).count();
         for word in [
-            "shared)",
+            " shared)",
             "i32.atomic.load",
             "i64.atomic.store8",
             "i64.atomic.rmw.add",
             "i32.atomic.rmw8.cmpxchg_u",
             "memory.atomic.notify",
+            "memory.atomic.wait32",
             "memory.atomic.wait64",
             "atomic.fence",
         ] {
-            assert!(text.contains(word), "{word}");
+            assert!(count(word) > 5, "{word}: {}", count(word));
         }
-        // A wait is bounded where its time-out is made.
-        let waits = text.matches("memory.atomic.wait").count();
-        let bounded = text.matches("i64.const 4095\n").count();
-        assert!(bounded >= waits, "{bounded} of {waits}");
+        // Every wait has its bound in front of it, as the time-out or as a mask of it.
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate() {
+            if line.starts_with("memory.atomic.wait") {
+                let bound = lines[at - 2..at].contains(&"i64.const 4095");
+                assert!(bound, "{:?}", &lines[at - 2..=at]);
+            }
+        }
     }
 
     #[test]

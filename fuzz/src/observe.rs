@@ -120,7 +120,13 @@ fn observed_func(
         validator.op(start, &op)?;
         let tame = operands.filter(|_| how.tame && !random.once_in(8));
         if let Some(operands) = tame {
-            atomics::tame(&mut code, &op, &operands, &mut scratch)?;
+            if !atomics::is_plain(&op) {
+                atomics::tame(&mut code, &op, &operands, &mut scratch)?;
+            } else if !random.once_in(4) {
+                atomics::replace(&mut code, &op, &operands, random, &mut scratch)?;
+            } else {
+                code.extend(&wasm[start as usize..ops.original_position() as usize]);
+            }
         } else if !(how.references
             && random.once_in(2)
             && call_by_reference(&mut code, &op, &callees, random, &mut scratch))

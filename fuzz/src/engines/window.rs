@@ -108,7 +108,7 @@ mod tests {
                     (func (export "write")
                         (i32.atomic.store ({address}.const 65540) (i32.const 0x07060504))))"#
             );
-            let module = Module::new(&engine, text).unwrap();
+            let module = Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
             let mut store = Store::new(&engine, ());
             let linker = Linker::new(&engine);
             let guest = linker.instantiate(&mut store, &module).unwrap();
