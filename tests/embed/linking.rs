@@ -619,3 +619,59 @@ fn references_of_one_member_are_good_in_all_members() {
         7
     );
 }
+
+#[test]
+fn the_host_reaches_every_export_of_every_member_also_while_the_guest_waits() {
+    let mut sandbox = Sandbox::new();
+    sandbox
+        .linker
+        .func("h", "wait", |_: &Vmctx<'_>| {
+            selvedge::Flow::from(selvedge::Yield::returning(()))
+        })
+        .unwrap();
+    let mut instance = sandbox.instance(
+        r#"(module (import "h" "wait" (func $wait)) (memory (export "m") 1)
+            (func (export "run") (call $wait)))"#,
+    );
+    let module = sandbox.module(
+        r#"(module (memory (export "m") 2) (data (i32.const 0) "member")
+            (table (export "t") 3 funcref) (elem (i32.const 1) $two)
+            (global (export "g") (mut i32) (i32.const 4)) (global $hidden (mut i64) (i64.const 6))
+            (func $two (export "two") (result i32) (i32.const 2))
+            (func (export "sum") (result i32)
+                (i32.add (global.get 0) (i32.add (i32.wrap_i64 (global.get $hidden)) (i32.load8_u (i32.const 9)))))
+            (func (export "indirect") (param i32) (result i32) (call_indirect (result i32) (local.get 0))))"#,
+    );
+    let member = instance.link(&sandbox.linker, &module).unwrap();
+    for waits in [false, true] {
+        if waits {
+            assert!(instance.run("run", &[]).unwrap().is_yielded());
+        }
+        assert_eq!(
+            &instance.member_memory(member, "m").unwrap()[..6],
+            b"member"
+        );
+        instance.member_memory_mut(member, "m").unwrap()[9] = 30;
+        assert_eq!(instance.memory("m").unwrap()[9], 0, "another one");
+        instance
+            .set_member_global(member, "g", &Val::I32(100))
+            .unwrap();
+        let mut globals = instance.member_globals_mut(member).unwrap();
+        globals.set(1, &Val::I64(1000)).unwrap();
+        assert_eq!(globals.get(0).unwrap().i32(), Some(100));
+        assert_eq!(instance.member_table_len(member, "t").unwrap(), 3);
+        let two = instance.member_table_get(member, "t", 1).unwrap().unwrap();
+        instance.member_table_set(member, "t", 2, &two).unwrap();
+        assert!(instance.member_table_get(member, "t", 3).unwrap().is_none());
+        assert!(instance.member_table_set(member, "t", 3, &two).is_err());
+        assert!(instance.member_memory(member, "g").is_err());
+        assert!(instance.table_len("t").is_err(), "the main module has none");
+        if waits {
+            instance.resume().unwrap();
+        }
+        let sum = instance.run_member(member, "sum", &[]);
+        assert_eq!(returned_i32(sum), 1130);
+        let called = instance.run_member(member, "indirect", &[Val::I32(2)]);
+        assert_eq!(returned_i32(called), 2);
+    }
+}

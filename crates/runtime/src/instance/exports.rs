@@ -44,8 +44,22 @@ impl Instance {
     /// As [`Instance::global`]; [`Error::ValueType`] if the value is of another type;
     /// [`Error::InvalidArgument`] if the global is constant; [`Error::ForeignReference`].
     pub fn set_global(&mut self, name: &str, value: &Val) -> Result<(), Error> {
+        self.set_member_global(Member::MAIN, name, value)
+    }
+
+    /// Stores a value in a mutable global that a linked module exports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::set_global`].
+    pub fn set_member_global(
+        &mut self,
+        member: Member,
+        name: &str,
+        value: &Val,
+    ) -> Result<(), Error> {
         self.store.state.get().check_change()?;
-        let record = self.record(Member::MAIN)?;
+        let record = self.record(member)?;
         let item = record.export(name)?;
         let ExternIdx::Global(global) = item else {
             return Err(kind(record, name, "global", item));
@@ -87,7 +101,16 @@ impl Instance {
     ///
     /// [`Error::UnknownExport`], [`Error::ExportKind`]; [`Error::MemoryBorrowed`] if it is borrowed mutably.
     pub fn memory(&self, name: &str) -> Result<HeapRef<'_>, Error> {
-        let borrow = self.exported_memory(name)?.borrow();
+        self.member_memory(Member::MAIN, name)
+    }
+
+    /// The bytes of a memory that a linked module exports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::memory`].
+    pub fn member_memory(&self, member: Member, name: &str) -> Result<HeapRef<'_>, Error> {
+        let borrow = self.exported_memory(member, name)?.borrow();
         borrow.map(HeapRef).ok_or(Error::MemoryBorrowed)
     }
 
@@ -97,13 +120,26 @@ impl Instance {
     ///
     /// [`Error::UnknownExport`], [`Error::ExportKind`]; [`Error::MemoryBorrowed`] if it is borrowed.
     pub fn memory_mut(&mut self, name: &str) -> Result<HeapRefMut<'_>, Error> {
+        self.member_memory_mut(Member::MAIN, name)
+    }
+
+    /// The bytes of a memory that a linked module exports, to be written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::memory_mut`].
+    pub fn member_memory_mut(
+        &mut self,
+        member: Member,
+        name: &str,
+    ) -> Result<HeapRefMut<'_>, Error> {
         self.store.state.get().check_change()?;
-        let borrow = self.exported_memory(name)?.borrow_mut();
+        let borrow = self.exported_memory(member, name)?.borrow_mut();
         borrow.map(HeapRefMut).ok_or(Error::MemoryBorrowed)
     }
 
-    fn exported_memory(&self, name: &str) -> Result<&GuestMemory, Error> {
-        let record = self.record(Member::MAIN)?;
+    fn exported_memory(&self, member: Member, name: &str) -> Result<&GuestMemory, Error> {
+        let record = self.record(member)?;
         record.sliceable_memory(record.exported_memory(name)?)
     }
 
@@ -134,7 +170,16 @@ impl Instance {
     ///
     /// [`Error::UnknownExport`], [`Error::ExportKind`].
     pub fn table_len(&self, name: &str) -> Result<u64, Error> {
-        let record = self.record(Member::MAIN)?;
+        self.member_table_len(Member::MAIN, name)
+    }
+
+    /// The elements of a table that a linked module exports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::table_len`].
+    pub fn member_table_len(&self, member: Member, name: &str) -> Result<u64, Error> {
+        let record = self.record(member)?;
         let table = record.exported_table(name)?;
         Ok(record.with_table(table, |_, table| table.len()))
     }
@@ -145,7 +190,21 @@ impl Instance {
     ///
     /// As [`Instance::table_len`].
     pub fn table_get(&self, name: &str, index: u64) -> Result<Option<Val>, Error> {
-        let record = self.record(Member::MAIN)?;
+        self.member_table_get(Member::MAIN, name, index)
+    }
+
+    /// An element of a table that a linked module exports; `None` outside it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::table_len`].
+    pub fn member_table_get(
+        &self,
+        member: Member,
+        name: &str,
+        index: u64,
+    ) -> Result<Option<Val>, Error> {
+        let record = self.record(member)?;
         let table = record.exported_table(name)?;
         Ok(record.with_table(table, |owner, table| {
             let raw = owner.entry_to_raw(table, table.get(owner.context(), index)?);
@@ -161,8 +220,23 @@ impl Instance {
     /// As [`Instance::table_len`]; [`Error::ValueType`], [`Error::ForeignReference`], and
     /// [`Error::InvalidArgument`] outside the table.
     pub fn table_set(&mut self, name: &str, index: u64, value: &Val) -> Result<(), Error> {
+        self.member_table_set(Member::MAIN, name, index, value)
+    }
+
+    /// Stores a reference in a table that a linked module exports.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::table_set`].
+    pub fn member_table_set(
+        &mut self,
+        member: Member,
+        name: &str,
+        index: u64,
+        value: &Val,
+    ) -> Result<(), Error> {
         self.store.state.get().check_change()?;
-        let record = self.record(Member::MAIN)?;
+        let record = self.record(member)?;
         let table = record.exported_table(name)?;
         let expected = record.with_table(table, |_, table| table.ty.elem);
         self.store.check_value(value, expected)?;

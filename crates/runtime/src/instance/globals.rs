@@ -10,8 +10,8 @@ use selvedge_artifact::types::GlobalType;
 
 use crate::error::Error;
 use crate::host::vmctx::Vmctx;
-use crate::instance::Instance;
 use crate::instance::record::Record;
+use crate::instance::{Instance, Member};
 use crate::value::{References, Val};
 
 /// The globals of a module, imported ones first, by the numbers that the module gives them. Exported or not.
@@ -115,6 +115,15 @@ impl Instance {
     /// its type at each access, and constants stay constant.
     pub fn globals(&self) -> Globals<'_> {
         Globals(&self.store.members[0])
+    }
+
+    /// A linked module's globals by their numbers, to be changed. See [`Instance::globals`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the member is of another instance.
+    pub fn member_globals_mut(&mut self, member: Member) -> Result<GlobalsMut<'_>, Error> {
+        Ok(GlobalsMut(Globals(self.record(member)?)))
     }
 
     /// The module's globals by their numbers, to be changed. See [`Instance::globals`].
