@@ -7,13 +7,14 @@ use selvedge_artifact::vmfields::KIND_GUEST;
 
 use super::activation::Outcome;
 use super::context::{ArraySlot, VMFuncRef};
-use super::enter::{Entry, Stopped};
+use super::enter::{Entry, Stopped, ended, over};
 use super::host_entry;
 use crate::error::Error;
 use crate::host::error::{HostError, PanicPayload, TerminationDetails};
 use crate::instance::record::Record;
 use crate::instance::state::State;
 use crate::instance::store::Store;
+use crate::sys::thread;
 
 /// A function of a store, ready to be called.
 #[derive(Clone, Copy, Debug)]
@@ -104,12 +105,24 @@ impl Callee {
                 store_args(&mut slots);
                 let caller = &store.members[*position];
                 let outermost = store.depth.get() == 0 && !store.under_host.replace(true);
-                // SAFETY: the function is of the host and imported by a member (I-11); slots as above.
-                unsafe { host_entry::call_from_host(func_ref, caller, &mut slots) };
-                let outcome = store.take_outcome();
-                let result = match outcome {
-                    None => Ok(load_results(&slots)),
-                    Some(outcome) => Err(failed(store, outcome, outermost)),
+                let words = store.limits.words();
+                if outermost {
+                    words.begin(thread::os_id());
+                }
+                let result = if outermost && words.is_wanted() {
+                    Err(ended(store))
+                } else {
+                    // SAFETY: the function is of the host and imported by a member (I-11); slots as above.
+                    unsafe { host_entry::call_from_host(func_ref, caller, &mut slots) };
+                    match store.take_outcome() {
+                        None => Ok(load_results(&slots)),
+                        Some(outcome) => Err(failed(store, outcome, outermost)),
+                    }
+                };
+                let result = if outermost {
+                    over(store, result)
+                } else {
+                    result
                 };
                 if outermost {
                     store.under_host.set(false);

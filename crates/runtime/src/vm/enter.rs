@@ -79,7 +79,9 @@ impl Entry {
             // SAFETY: passed on from the caller.
             return unsafe { self.call_nested(store, count, store_args, load_results) };
         }
-        if store.under_host.get() {
+        // Then this is a part of the host function's run, and not one of its own.
+        let under_host = store.under_host.get();
+        if under_host {
             check_unborrowed(store)?;
         }
         store.state.set(State::Ready);
@@ -87,7 +89,9 @@ impl Entry {
             store.region_limits.stack_len,
             |stack| {
                 store.limits.set_stack_limit(stack.limit());
-                store.limits.words().begin(thread::os_id());
+                if !under_host {
+                    store.limits.words().begin(thread::os_id());
+                }
                 // SAFETY: the top of a stack that nothing else uses; the rest is passed on from the caller.
                 let result = unsafe {
                     self.enter(
@@ -99,6 +103,10 @@ impl Entry {
                         load_results,
                     )
                 };
+                if under_host {
+                    store.limits.words().back_in_host();
+                    return result;
+                }
                 over(store, result)
             },
             |stack| park_stack(store, stack, count),
@@ -233,7 +241,7 @@ pub(super) fn over<R>(store: &Store, result: Result<R, Stopped>) -> Result<R, St
 
 /// The guest has returned, and its results are nobody's: somebody was told that it has been ended.
 #[cold]
-fn ended(store: &Store) -> Stopped {
+pub(super) fn ended(store: &Store) -> Stopped {
     store.state.set(State::Terminated);
     Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote))
 }
@@ -399,7 +407,9 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
     };
     let fault = |code, detail| store.fault(code, detail, &pcs());
     match outcome {
-        Some(Outcome::Panic(payload)) if store.catch_panics.get() && store.depth.get() == 1 => {
+        Some(Outcome::Panic(payload))
+            if store.catch_panics.get() && store.depth.get() == 1 && !store.under_host.get() =>
+        {
             let details = TerminationDetails::OtherPanic(PanicPayload::new(payload));
             Stopped::Error(Error::RuntimeTerminated(details))
         }

@@ -50,7 +50,9 @@ fn interrupted(info: &SignalInfo, activation: &Activation) -> Action {
         at,
         kill,
         preempt,
-        can_wait: store.depth.get() == 1 && !store.room.as_ptr().is_null(),
+        can_wait: store.depth.get() == 1
+            && !store.under_host.get()
+            && !store.room.as_ptr().is_null(),
         raised: store.limits.leave_requested(),
         in_guest: words.is_in_guest(),
         on_guest_stack: stack.contains(&info.sp)
