@@ -16,6 +16,7 @@ mod host_first;
 mod hostcall_attribute;
 mod hostcalls;
 mod instance_limits;
+mod kills;
 mod limits;
 mod linking;
 mod memory;

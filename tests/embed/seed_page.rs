@@ -5,7 +5,7 @@ use std::cell::{BorrowError, BorrowMutError, Ref, RefMut};
 
 use selvedge::{
     FatalFault, Globals, GlobalsMut, HeapRef, HeapRefMut, HeapU32Ref, HeapU32RefMut, Instance,
-    RunResult, RuntimeError, SignalHandler, TerminationDetails, Val,
+    KillSwitch, RunResult, RuntimeError, SignalHandler, TerminationDetails, Val,
 };
 use selvedge_tests::sandbox::{Sandbox, returned_i32};
 
@@ -84,6 +84,7 @@ fn an_instance_has_every_founding_method() {
             Instance::set_c_fatal_handler,
             fn(&mut Instance, extern "C" fn(&FatalFault))
         ),
+        is!(Instance::kill_switch, fn(&Instance) -> KillSwitch),
         is!(Instance::is_ready, fn(&Instance) -> bool),
         is!(Instance::is_yielded, fn(&Instance) -> bool),
         is!(Instance::is_faulted, fn(&Instance) -> bool),
@@ -98,7 +99,7 @@ fn an_instance_has_every_founding_method() {
         ),
         is!(Instance::run_start, fn(&mut Instance) -> Result<()>),
     ];
-    assert_eq!(methods.len(), 28);
+    assert_eq!(methods.len(), 29);
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Ten thousand random sequences of calls over small guests: none panics or leaks a slot, and after every
 //! call the instance is in the state that a model predicts.
 
-use selvedge::{Flow, HostError, InstanceHandle, RuntimeError, Val, Vmctx, Yield};
+use std::cell::Cell;
+
+use selvedge::{
+    Flow, HostError, InstanceHandle, KillError, KillSuccess, RunResult, RuntimeError,
+    TerminationDetails, Val, Vmctx, Yield,
+};
 use selvedge_tests::random::Random;
 use selvedge_tests::sandbox::Sandbox;
 
@@ -47,6 +52,13 @@ enum State {
     Value,
     Faulted,
     Terminated,
+}
+
+fn is_remote(result: &Result<RunResult, RuntimeError>) -> bool {
+    matches!(
+        result,
+        Err(RuntimeError::RuntimeTerminated(TerminationDetails::Remote))
+    )
 }
 
 fn found(instance: &InstanceHandle) -> [bool; 5] {
@@ -112,8 +124,14 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// One step; the state that the model says comes of it.
-fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> State {
+/// One step; the state that the model says comes of it. `killed` is whether a switch has ended the run that is, or comes
+/// next.
+fn step(
+    instance: &mut InstanceHandle,
+    state: State,
+    killed: &Cell<bool>,
+    random: &mut Random,
+) -> State {
     let has_start = instance.module().has_start();
     let runnable = matches!(state, State::Ready | State::Faulted);
     let inner = [Val::I32(random.below(INNER.len()) as i32)];
@@ -131,13 +149,17 @@ fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> Sta
             assert!(refused, "{name} in {state:?}: {result:?}");
             return state;
         }
+        if killed.take() {
+            assert!(is_remote(&result), "{name} in {state:?}: {result:?}");
+            return State::Terminated;
+        }
         assert_eq!(
             result.is_err(),
             matches!(then, State::Faulted | State::Terminated)
         );
         then
     };
-    match random.below(20) {
+    match random.below(21) {
         0 => run("count", State::Ready),
         1 => run("middle", State::Middle(2)),
         2 => run("value", State::Value),
@@ -145,6 +167,11 @@ fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> Sta
         4 => run("end", State::Terminated),
         5 => run("fail", State::Faulted),
         6 => run("grow", State::Ready),
+        7 if killed.get() && matches!(state, State::Middle(_)) => {
+            killed.set(false);
+            assert!(is_remote(&instance.resume()));
+            State::Terminated
+        }
         7 => match (instance.resume().is_ok(), state) {
             (true, State::Middle(1)) => State::Ready,
             (true, State::Middle(n)) => State::Middle(n - 1),
@@ -156,7 +183,12 @@ fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> Sta
         },
         8 => {
             let fits = state == State::Value;
-            assert_eq!(instance.resume_with_val(7i32).is_ok(), fits);
+            let result = instance.resume_with_val(7i32);
+            if fits && killed.take() {
+                assert!(is_remote(&result));
+                return State::Terminated;
+            }
+            assert_eq!(result.is_ok(), fits);
             if fits { State::Ready } else { state }
         }
         9 => {
@@ -165,6 +197,7 @@ fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> Sta
         }
         10 => {
             instance.reset().unwrap();
+            killed.set(false);
             assert_eq!(instance.global("n").unwrap().i32(), Some(0));
             assert_eq!(instance.heap().unwrap().len(), 1 << 16);
             if has_start {
@@ -191,6 +224,14 @@ fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> Sta
         16 if inner[0].i32() == Some(0) => run("host_middle", State::Ready),
         16 => run("host_middle", State::Faulted),
         17 => run("host_inner", State::Ready),
+        18 if killed.get() && state == State::NotStarted => {
+            killed.set(false);
+            assert!(matches!(
+                instance.run_start(),
+                Err(RuntimeError::RuntimeTerminated(TerminationDetails::Remote))
+            ));
+            State::Terminated
+        }
         18 => match instance.run_start() {
             Ok(()) if state == State::NotStarted => State::Ready,
             Ok(()) => {
@@ -203,6 +244,18 @@ fn step(instance: &mut InstanceHandle, state: State, random: &mut Random) -> Sta
                 state
             }
         },
+        19 => {
+            let done = instance.kill_switch().terminate();
+            let suspended = matches!(state, State::Middle(_) | State::Value);
+            let expected = match (killed.get(), suspended) {
+                (true, _) => Err(KillError::NotTerminable),
+                (false, true) => Ok(KillSuccess::Pending),
+                (false, false) => Ok(KillSuccess::Cancelled),
+            };
+            assert_eq!(done, expected, "{state:?}");
+            killed.set(true);
+            state
+        }
         _ => {
             instance.globals_mut().set(0, &Val::I32(8)).unwrap();
             assert_eq!(instance.global("n").unwrap().i32(), Some(8));
@@ -227,8 +280,9 @@ fn ten_thousand_random_sequences_of_calls_end_as_the_model_predicts() {
         let mut random = Random::new(seed);
         let &(mut state, ref program) = &programs[usize::from(seed % 3 == 0)];
         let mut instance = sandbox.region.new_instance(program).unwrap();
+        let killed = Cell::new(false);
         for _ in 0..random.below(24) {
-            state = step(&mut instance, state, &mut random);
+            state = step(&mut instance, state, &killed, &mut random);
             assert_eq!(found(&instance), predicted(state), "seed {seed}, {state:?}");
         }
         assert_eq!(sandbox.region.used_slots(), 1);

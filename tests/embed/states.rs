@@ -177,6 +177,7 @@ fn everything_else(instance: &mut InstanceHandle) {
     assert_eq!(instance.remove_embed_ctx::<u8>(), Some(1));
     assert_eq!(instance.get_instruction_count(), None);
     instance.set_catch_panics(false);
+    drop(instance.kill_switch());
     assert!(instance.member_module(selvedge::Member::MAIN).is_ok());
 }
 
