@@ -42,6 +42,7 @@ pub use fault::fatal::FatalFault;
 pub use fault::lines::SourceLine;
 pub use host::error::{HostError, PanicPayload, TerminationDetails};
 pub use host::func::{HostReturn, IntoHostFunc, WasmParams, WasmResults, WasmTy};
+pub use host::future::{Awaiting, RunAsync};
 pub use host::guest_ptr::{GuestAccessError, GuestPtr, GuestSlice, GuestValue};
 pub use host::hostcall::Hostcall;
 pub use host::linker::Linker;

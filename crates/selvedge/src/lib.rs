@@ -73,7 +73,8 @@ pub use selvedge_runtime::Hostcall;
 pub use selvedge_runtime::guest_struct;
 
 // Memories that instances on several threads have at the same time.
-pub use selvedge_runtime::{KillError, KillSuccess, KillSwitch, PreemptSwitch};
+// Stopping guests from outside, and guests that wait for futures.
+pub use selvedge_runtime::{Awaiting, KillError, KillSuccess, KillSwitch, PreemptSwitch, RunAsync};
 pub use selvedge_runtime::{SharedMemory, WaitResult};
 
 // Regions: address space for instances.

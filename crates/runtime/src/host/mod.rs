@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod func;
+pub(crate) mod future;
 pub(crate) mod guest_ptr;
 pub(crate) mod hostcall;
 pub(crate) mod linker;

@@ -215,7 +215,7 @@ impl Instance {
         self.resume_with(Some(Box::new(val)))
     }
 
-    fn resume_with(&mut self, val: Option<Box<dyn Any>>) -> Result<RunResult, Error> {
+    pub(crate) fn resume_with(&mut self, val: Option<Box<dyn Any>>) -> Result<RunResult, Error> {
         self.store.state.get().check_resume()?;
         self.result(crate::vm::resume::resume(&self.store, val))
     }
@@ -224,6 +224,17 @@ impl Instance {
     /// [`Error::InstanceYielded`] or [`Error::StartYielded`].
     pub fn take_yielded(&mut self) -> Option<YieldedVal> {
         self.store.yielded.take()
+    }
+
+    /// Gives up a suspended guest, whose instance is terminated then. Frames of a host function that belong to
+    /// another thread can't be given up here: then it stays suspended.
+    pub(crate) fn give_up(&mut self) {
+        if self.store.state.get().check_resume().is_ok()
+            && crate::vm::resume::abandon(&self.store).is_ok()
+        {
+            self.store.limits.words().renew();
+            self.store.state.set(State::Terminated);
+        }
     }
 
     /// What a call tells the embedder.

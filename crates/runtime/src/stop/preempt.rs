@@ -87,7 +87,7 @@ impl Instance {
         entrypoint: &str,
         args: &[Val],
     ) -> Result<RunResult, Error> {
-        self.sliced(slice, |instance| instance.run(entrypoint, args))
+        self.for_slice(slice, |instance| instance.run(entrypoint, args))
     }
 
     /// Lets a suspended guest go on for a slice of time, as [`Instance::run_for`].
@@ -100,10 +100,11 @@ impl Instance {
     ///
     /// As [`Instance::run`].
     pub fn resume_for(&mut self, slice: Duration) -> Result<RunResult, Error> {
-        self.sliced(slice, Self::resume)
+        self.for_slice(slice, Self::resume)
     }
 
-    fn sliced<R>(
+    /// Does something for which the guest has a slice of time.
+    pub(crate) fn for_slice<R>(
         &mut self,
         len: Duration,
         run: impl FnOnce(&mut Self) -> Result<R, Error>,

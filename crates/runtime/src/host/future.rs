@@ -1,0 +1,225 @@
+//! Guests that wait for futures: host functions that return one, and runs that are one.
+//!
+//! ```text
+//!  RunAsync::poll --> run_for, resume_for --> guest --> host function returns Awaiting(future)
+//!       ^                                                 | the guest is suspended; no frame of the host waits
+//!       '--- poll the future; ready: resume with its output <--'
+//!  slice over: wake myself, Pending --> others get the thread
+//! ```
+//!
+//! Nothing here knows an executor. The guest needs no code for it: its slices are cut from outside, see
+//! `stop/preempt.rs`. What is not here: how a guest is suspended (`host/suspend.rs`).
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::host::error::HostError;
+use crate::host::func::{HostReturn, WasmResults};
+use crate::host::suspend::{Flow, Yield, YieldedVal};
+use crate::instance::Instance;
+use crate::value::{RunResult, Val};
+
+/// The output of a host function's future, whose type its continuation knows.
+type Output = Box<dyn Any + Send>;
+
+/// What a guest hands out that waits for a future.
+struct Pending(Pin<Box<dyn Future<Output = Output> + Send>>);
+
+/// The output on its way back to the host function's continuation.
+struct Done<T>(Result<T, HostError>);
+
+/// The return value of a host function that is not done yet: a future of its results.
+///
+/// The guest is suspended until it is ready, and with it [`Instance::run_async`]; no thread waits. What the host
+/// function needs of the guest it reads before, and the future may not borrow it.
+///
+/// ```
+/// # use selvedge_runtime::{Awaiting, HostError, Vmctx};
+/// # async fn look_up(key: i32) -> Result<i64, HostError> { Ok(key.into()) }
+/// let get = |_: &Vmctx<'_>, key: i32| Awaiting::new(look_up(key));
+/// # let _ = get;
+/// ```
+pub struct Awaiting<T>(Yield<T>);
+
+impl<T: WasmResults + Send + 'static> Awaiting<T> {
+    /// Waits for a future, whose output is the host function's results or why there are none.
+    pub fn new<E: Into<HostError>>(
+        future: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Self {
+        let pending = Pending(Box::pin(async move {
+            let done: Output = Box::new(Done(future.await.map_err(Into::into)));
+            done
+        }));
+        let suspended = Yield::expecting(|_, Done(results): Done<T>| results.map(Flow::Return));
+        Self(suspended.with_val(pending))
+    }
+}
+
+impl<T: WasmResults> HostReturn for Awaiting<T> {
+    type Results = T;
+    fn into_flow(self) -> Result<Flow<T>, HostError> {
+        Ok(Flow::Yield(self.0))
+    }
+}
+
+impl<T> fmt::Debug for Awaiting<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Awaiting(..)")
+    }
+}
+
+/// What a run does next.
+enum Step {
+    Run(String, Vec<Val>),
+    GoOn,
+    Await(Pending),
+    Over,
+}
+
+/// A run of a guest, as a future: see [`Instance::run_async`].
+///
+/// It is `Send`, and may be polled on another thread each time. If it is dropped before it is done, the guest is
+/// ended: the instance must be [reset](Instance::reset) then.
+#[must_use = "a guest runs when its future is polled"]
+pub struct RunAsync<'a> {
+    instance: &'a mut Instance,
+    step: Step,
+    slice: Option<Duration>,
+}
+
+/// How long a guest runs at a time, if nothing else is said.
+const SLICE: Duration = Duration::from_millis(1);
+
+impl RunAsync<'_> {
+    /// Sets how long the guest may run at a time before others get the thread: 1 ms if nothing is said, and 100
+    /// microseconds at least.
+    pub fn with_slice(mut self, slice: Duration) -> Self {
+        self.slice = Some(slice);
+        self
+    }
+
+    /// Lets the guest run until it waits or ends, however long that takes. For machines that can't suspend guests
+    /// from outside.
+    pub fn without_slices(mut self) -> Self {
+        self.slice = None;
+        self
+    }
+
+    /// Runs the guest until it waits, its slice is over, or it ends.
+    fn advance(
+        &mut self,
+        step: impl FnOnce(&mut Instance) -> Result<RunResult, Error>,
+    ) -> Result<RunResult, Error> {
+        match self.slice {
+            Some(slice) => self.instance.for_slice(slice, step),
+            None => step(self.instance),
+        }
+    }
+}
+
+impl Future for RunAsync<'_> {
+    type Output = Result<RunResult, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            // If something panics, the run is over.
+            let result = match std::mem::replace(&mut self.step, Step::Over) {
+                Step::Run(entrypoint, args) => {
+                    self.advance(|instance| instance.run(&entrypoint, &args))
+                }
+                Step::GoOn => self.advance(Instance::resume),
+                Step::Await(mut pending) => match pending.0.as_mut().poll(cx) {
+                    Poll::Ready(output) => {
+                        self.advance(|instance| instance.resume_with(Some(output)))
+                    }
+                    Poll::Pending => {
+                        self.step = Step::Await(pending);
+                        return Poll::Pending;
+                    }
+                },
+                Step::Over => return Poll::Ready(Err(Error::InvalidArgument("the run is over"))),
+            };
+            match result {
+                Ok(RunResult::Preempted) => {
+                    self.step = Step::GoOn;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(RunResult::Yielded(val)) => match val.downcast::<Pending>() {
+                    Ok(pending) => self.step = Step::Await(*pending),
+                    Err(val) => return Poll::Ready(Ok(RunResult::Yielded(val))),
+                },
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+impl Drop for RunAsync<'_> {
+    fn drop(&mut self) {
+        // In the beginning nothing has run, and in the end the caller has what came of it.
+        if matches!(self.step, Step::GoOn | Step::Await(_)) {
+            self.instance.give_up();
+        }
+    }
+}
+
+impl fmt::Debug for RunAsync<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunAsync")
+            .field("slice", &self.slice)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Instance {
+    /// Runs an exported function as a future: where the guest waits for a host function that returns a future
+    /// ([`Awaiting`]), so does this one, and after each slice of time others get the thread, though the guest may
+    /// never call anything. Works under every executor.
+    ///
+    /// Its output is that of [`Instance::run`]. A guest that a host function suspends otherwise gives
+    /// [`RunResult::Yielded`]; [`Instance::resume_async`] lets it go on.
+    ///
+    /// # Errors
+    ///
+    /// The future's: as [`Instance::run_for`]. [`Error::InvalidArgument`] if it is polled when it is done.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled: as [`Instance::run`].
+    pub fn run_async<'a>(&'a mut self, entrypoint: &str, args: &[Val]) -> RunAsync<'a> {
+        let step = Step::Run(entrypoint.to_owned(), args.to_vec());
+        self.in_slices(step)
+    }
+
+    /// Lets a suspended guest go on as a future. `yielded` is what it has handed out, or nothing: if a host function
+    /// waits for a future, as after [`Instance::run`], that future is in there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::run_async`]; [`Error::InvalidArgument`] if the instance is not suspended.
+    ///
+    /// # Panics
+    ///
+    /// As [`Instance::run_async`].
+    pub fn resume_async(&mut self, yielded: YieldedVal) -> RunAsync<'_> {
+        let step = match yielded.downcast::<Pending>() {
+            Ok(pending) => Step::Await(*pending),
+            Err(_) => Step::GoOn,
+        };
+        self.in_slices(step)
+    }
+
+    fn in_slices(&mut self, step: Step) -> RunAsync<'_> {
+        RunAsync {
+            instance: self,
+            step,
+            slice: Some(SLICE),
+        }
+    }
+}
