@@ -63,10 +63,11 @@ macro_rules! with_vm_structs {
                 magic: u64,
             }
             /// Per-instance state of the guest's thread of control, shared by all modules linked
-            /// into the instance. Written by trampolines and by the host.
+            /// into the instance. Trampolines and the host write it, on the thread that runs the guest but
+            /// for the last field; generated code reaches it through the header and writes none of it.
             VMRuntimeLimits vm_runtime_limits {
-                /// Lowest usable address of the guest's stack. Guest code does not compare with it:
-                /// a guard lies below.
+                /// Lowest usable address of the guest's stack. The host writes it when the guest is given a
+                /// stack. Nothing of the guest reads it: a guard lies below.
                 stack_limit: u64,
                 /// Fuel consumed beyond what the guest may consume: negative while some is left, and
                 /// counted up. While guest code runs, the count is in the pinned register; trampolines
@@ -74,13 +75,16 @@ macro_rules! with_vm_structs {
                 fuel_consumed: i64,
                 /// Epoch at which the guest is to stop; unused until epochs are built.
                 epoch_deadline: u64,
-                /// Frame pointer of the trampoline through which the guest was last left.
+                /// Frame pointer of the trampoline through which the guest was last left, which writes it. An
+                /// entry from within a host function saves and restores this and the two fields behind it.
+                /// Backtraces, searches for handlers and resuming read it, while the guest is left.
                 last_wasm_exit_fp: u64,
-                /// Return address into the guest at that moment.
+                /// Return address into the guest at that moment; written and read with it.
                 last_wasm_exit_pc: u64,
-                /// Guest stack pointer at the last entry.
+                /// Guest stack pointer at the last entry, which writes it: where walks of the stack end.
                 last_wasm_entry_sp: u64,
-                /// Host stack pointer to return to.
+                /// Host stack pointer to return to: written at each entry, which keeps the former one on the
+                /// host's stack; read on every way out of the guest.
                 host_sp: u64,
                 /// Why the guest is to be left, as the thread that runs it says. The trampolines test this and
                 /// the next field as one word before they return to the guest.

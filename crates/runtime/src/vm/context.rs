@@ -9,6 +9,10 @@
 //! ```
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
+use core::ptr;
+
+use selvedge_artifact::vmfields::{VMCONTEXT_MAGIC, vm_context_header};
+use selvedge_artifact::vmoffsets::VMOffsets;
 use selvedge_artifact::with_vm_structs;
 
 macro_rules! rust_type {
@@ -76,6 +80,23 @@ impl ArraySlot {
     pub(crate) const fn vector(self) -> u128 {
         (self.hi as u128) << 64 | self.lo as u128
     }
+}
+
+/// Whether a context of this format ends at an address. To be asked where one that went through a plain
+/// word becomes a context again: debug builds ask before they enter a guest (R-10).
+///
+/// # Safety
+///
+/// - The eight bytes below are mapped readable.
+#[cfg_attr(
+    not(debug_assertions),
+    expect(dead_code, reason = "asked in debug builds")
+)]
+pub(crate) unsafe fn is_context(vmctx: usize) -> bool {
+    let magic = VMOffsets::header(vm_context_header::OFFSETS.magic);
+    let magic = ptr::with_exposed_provenance::<u64>(vmctx.wrapping_add_signed(magic as isize));
+    // SAFETY: the caller's promise.
+    unsafe { magic.read_unaligned() == VMCONTEXT_MAGIC }
 }
 
 /// The host's view of one instance's context: bytes below `top`, by negative offset.
@@ -176,6 +197,19 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_context_is_told_by_the_word_at_its_end() {
+        let mut words = Box::new([0u64; 4]);
+        let end = words.as_mut_ptr_range().end.expose_provenance();
+        // SAFETY: the words below the address are there.
+        assert!(!unsafe { is_context(end) });
+        words[3] = VMCONTEXT_MAGIC;
+        // SAFETY: as above.
+        assert!(unsafe { is_context(end) });
+        // SAFETY: as above.
+        assert!(!unsafe { is_context(end - 8) });
+    }
 
     #[test]
     fn offsets_outside_are_refused() {

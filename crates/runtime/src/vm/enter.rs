@@ -180,6 +180,8 @@ impl Entry {
         let activation = Activation::new(store, store.limits.as_ptr(), bounds, memories);
         store.running.set(bounds);
         store.depth.update(|depth| depth + 1);
+        // SAFETY: the context of a member of the store is mapped (I-1).
+        debug_assert!(unsafe { super::context::is_context(self.vmctx) });
         let left = activation.publish(|| {
             // SAFETY: the limits are the store's, which the context at `vmctx` names; trampoline and body
             // belong together by the contract of `new`, the slots and the stack by that of this function.
