@@ -85,6 +85,7 @@ fn place(run: u32, phase: u32) -> u64 {
 
 impl Words<'_> {
     /// The run that is, or comes next.
+    #[inline]
     pub(crate) fn run(&self) -> u64 {
         self.ticket.load(Ordering::Relaxed) >> RUN_SHIFT
     }
@@ -99,6 +100,7 @@ impl Words<'_> {
         self.ticket.swap(ticket, Ordering::AcqRel);
     }
 
+    #[inline]
     fn set_phase(&self, phase: u32) {
         self.place
             .store(place(self.run() as u32, phase), Ordering::Release);

@@ -224,7 +224,7 @@ fn check_unborrowed(store: &Store) -> Result<(), Error> {
 
 /// What an outermost entry comes to, now that the guest has been left: whoever ended the run from outside was first, or the
 /// run is over.
-#[inline]
+#[inline(always)]
 pub(super) fn over<R>(store: &Store, result: Result<R, Stopped>) -> Result<R, Stopped> {
     let words = store.limits.words();
     match result {
