@@ -5,3 +5,4 @@ mod guests;
 mod hammer;
 mod kill;
 mod preempt;
+mod wasi;

@@ -1,15 +1,80 @@
 //! The one place where a guest's wish makes a host thread wait: on a descriptor, on a clock, or on
 //! both. Everything that may sleep goes through here.
 //!
-//! A system call that a signal cuts short (`EINTR`) is taken up again. This is where a kill switch
-//! is going to look: it interrupts the thread, the call returns early, and between two tries the
-//! request word of the instance tells whether there is to be another.
+//! Who ends the guest ends the wait: an eventfd of the guest's context is polled beside what the guest
+//! waits for, and writing to it wakes the thread. So nothing waits in a system call but `poll`: a
+//! descriptor is asked whether it is ready before it is read or written. Where somebody else reads or
+//! fills it between the two calls, the thread waits in the second, and the guest ends when that returns.
+//!
+//! A system call that a signal cuts short (`EINTR`) is taken up again.
 
 use crate::errno::Errno;
 use crate::p1::clock;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::BorrowedFd;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno as Host;
+use selvedge_runtime::Vmctx;
+use std::io::IoSlice;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The guest that waits, as far as a wait needs to know it.
+pub(crate) trait Guest {
+    /// Runs `wait`, and calls `wake` if somebody ends the guest meanwhile or has ended it before. It is
+    /// not called any more once this has returned.
+    fn wait(&self, wake: Arc<dyn Fn() + Send + Sync>, wait: &mut dyn FnMut());
+}
+
+impl Guest for Vmctx<'_> {
+    fn wait(&self, wake: Arc<dyn Fn() + Send + Sync>, wait: &mut dyn FnMut()) {
+        self.wait_interruptibly(wake, wait);
+    }
+}
+
+/// What wakes a thread that waits for one guest. It is made at its first wait.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm(OnceLock<Arc<Bell>>);
+
+#[derive(Debug)]
+struct Bell {
+    event: OwnedFd,
+    rung: AtomicBool,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.rung.store(true, Ordering::Relaxed);
+        // It can only fail by being rung already, two to the power of 64 times.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
+
+    /// For the next wait. Nobody rings it now: the guest does not wait.
+    fn silence(&self) -> Result<(), Errno> {
+        if self.rung.swap(false, Ordering::Relaxed) {
+            retry(|| rustix::io::read(&self.event, &mut [0; 8]))?;
+        }
+        Ok(())
+    }
+}
+
+impl Alarm {
+    fn bell(&self) -> Result<&Arc<Bell>, Errno> {
+        if let Some(bell) = self.0.get() {
+            return Ok(bell);
+        }
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let rung = AtomicBool::new(false);
+        Ok(self.0.get_or_init(|| Arc::new(Bell { event, rung })))
+    }
+}
+
+/// How a guest waits. All that can make its thread sleep takes this.
+#[derive(Clone, Copy)]
+pub(crate) struct Waits<'a> {
+    pub(crate) guest: &'a dyn Guest,
+    pub(crate) alarm: &'a Alarm,
+}
 
 /// Bytes that a write to a pipe takes without blocking once the pipe has reported room: `PIPE_BUF`
 /// on Linux.
@@ -29,42 +94,103 @@ pub(crate) fn retry<T>(mut call: impl FnMut() -> Result<T, Host>) -> Result<T, H
 /// host's own flag is. The host's flag of an inherited descriptor is shared with other processes
 /// (the shell, the next program in the pipe), so it is neither trusted nor changed.
 pub(crate) fn transfer(
+    waits: Waits<'_>,
     fd: BorrowedFd<'_>,
     want: PollFlags,
     nonblock: bool,
     mut call: impl FnMut() -> Result<usize, Host>,
 ) -> Result<usize, Errno> {
-    if nonblock && !is_ready(fd, want)? {
-        return Err(Errno::Again);
-    }
     loop {
-        match retry(&mut call) {
-            Err(Host::AGAIN) if !nonblock => {
-                wait(&mut [PollFd::from_borrowed_fd(fd, want)], None)?;
+        if !is_ready(fd, want)? {
+            if nonblock {
+                return Err(Errno::Again);
             }
+            waits.until(&mut vec![PollFd::from_borrowed_fd(fd, want)], None)?;
+        }
+        match retry(&mut call) {
+            Err(Host::AGAIN) if !nonblock => {}
             other => return Ok(other?),
         }
     }
 }
 
-/// Whether `fd` is ready (or broken, which a read or write then reports) at this moment.
-fn is_ready(fd: BorrowedFd<'_>, want: PollFlags) -> Result<bool, Errno> {
-    let mut fds = [PollFd::from_borrowed_fd(fd, want)];
-    let ready = retry(|| {
-        poll(
-            &mut fds,
-            Some(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            }),
-        )
-    })?;
-    Ok(ready > 0)
+/// Writes all to a descriptor that may not be ready, no more at a time than it takes without waiting
+/// once it is; at most the first such piece if the guest set `NONBLOCK`. What a pipe takes as a whole
+/// stays whole.
+pub(crate) fn write(
+    waits: Waits<'_>,
+    fd: BorrowedFd<'_>,
+    nonblock: bool,
+    slices: &[IoSlice<'_>],
+) -> Result<usize, Errno> {
+    let len: usize = slices.iter().map(|slice| slice.len()).sum();
+    if len <= NONBLOCKING_WRITE {
+        return transfer(waits, fd, PollFlags::OUT, nonblock, || {
+            rustix::io::writev(fd, slices)
+        });
+    }
+    if FileType::from_raw_mode(fstat(fd)?.st_mode) == FileType::RegularFile {
+        return Ok(retry(|| rustix::io::writev(fd, slices))?);
+    }
+    let mut written = 0;
+    for piece in slices
+        .iter()
+        .flat_map(|slice| slice.chunks(NONBLOCKING_WRITE))
+    {
+        match transfer(waits, fd, PollFlags::OUT, nonblock, || {
+            rustix::io::write(fd, piece)
+        }) {
+            Err(error) if written == 0 => return Err(error),
+            // What has been written counts; the next call tells the error.
+            Err(_) => break,
+            Ok(len) => {
+                written += len;
+                if len < piece.len() || nonblock {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(written)
 }
 
-/// Waits until one of `fds` is ready or the monotonic clock reaches `deadline` (nanoseconds), and
-/// returns how many are ready: 0 at the deadline. Without descriptors it is a sleep.
-pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Option<u64>) -> Result<usize, Errno> {
+/// Whether `fd` is ready (or broken, which a read or write then reports) at this moment.
+fn is_ready(fd: BorrowedFd<'_>, want: PollFlags) -> Result<bool, Errno> {
+    Ok(ask(&mut [PollFd::from_borrowed_fd(fd, want)])? > 0)
+}
+
+impl<'a> Waits<'a> {
+    /// Waits until one of `fds` is ready or the monotonic clock reaches `deadline` (nanoseconds), and
+    /// returns how many are ready: 0 at the deadline. Without descriptors it is a sleep. Leaves `fds` as
+    /// many as they were.
+    ///
+    /// `EINTR` says that somebody ended the guest. It never sees it, since it goes no further than the
+    /// call that it is in.
+    pub(crate) fn until(
+        self,
+        fds: &mut Vec<PollFd<'a>>,
+        deadline: Option<u64>,
+    ) -> Result<usize, Errno> {
+        let bell = self.alarm.bell()?;
+        bell.silence()?;
+        fds.push(PollFd::from_borrowed_fd(bell.event.as_fd(), PollFlags::IN));
+        let ring = bell.clone();
+        let mut ready = Ok(0);
+        self.guest.wait(Arc::new(move || ring.ring()), &mut || {
+            ready = wait(fds, deadline);
+        });
+        let woken = fds.pop().is_some_and(|bell| !bell.revents().is_empty());
+        if woken { Err(Errno::Intr) } else { ready }
+    }
+}
+
+/// What `fds` are at this moment; returns how many are ready.
+pub(crate) fn ask(fds: &mut [PollFd<'_>]) -> Result<usize, Errno> {
+    wait(fds, Some(0))
+}
+
+/// Waits without being woken.
+fn wait(fds: &mut [PollFd<'_>], deadline: Option<u64>) -> Result<usize, Errno> {
     loop {
         let left = deadline.map(|deadline| timespec(deadline.saturating_sub(clock::monotonic())));
         match poll(fds, left.as_ref()) {
@@ -88,15 +214,17 @@ fn timespec(nanos: u64) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fd::AsFd;
+    use crate::p1::harness::Alone;
     use std::io::Write;
 
     #[test]
     fn a_nonblocking_read_of_an_empty_pipe_returns_at_once() {
+        let alarm = Alarm::default();
+        let waits = Alone.waits(&alarm);
         let (reader, mut writer) = std::io::pipe().unwrap();
         let mut buf = [0u8; 4];
         let mut read = |nonblock| {
-            transfer(reader.as_fd(), PollFlags::IN, nonblock, || {
+            transfer(waits, reader.as_fd(), PollFlags::IN, nonblock, || {
                 rustix::io::read(&reader, &mut buf)
             })
         };
@@ -109,6 +237,8 @@ mod tests {
 
     #[test]
     fn a_blocking_read_waits_though_the_host_descriptor_would_not() {
+        let alarm = Alarm::default();
+        let waits = Alone.waits(&alarm);
         let (reader, mut writer) = std::io::pipe().unwrap();
         let flags = rustix::fs::fcntl_getfl(&reader).unwrap();
         rustix::fs::fcntl_setfl(&reader, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
@@ -118,7 +248,7 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(5));
             writer.write_all(b"xyz").unwrap();
         });
-        let got = transfer(reader.as_fd(), PollFlags::IN, false, || {
+        let got = transfer(waits, reader.as_fd(), PollFlags::IN, false, || {
             rustix::io::read(&reader, &mut buf)
         });
         assert_eq!(got, Ok(3));
@@ -128,9 +258,81 @@ mod tests {
     #[test]
     fn a_sleep_ends_no_earlier_than_its_deadline() {
         let deadline = clock::monotonic() + 3_000_000;
-        assert_eq!(wait(&mut [], Some(deadline)), Ok(0));
+        let alarm = Alarm::default();
+        let waits = Alone.waits(&alarm);
+        assert_eq!(waits.until(&mut Vec::new(), Some(deadline)), Ok(0));
         assert!(clock::monotonic() >= deadline);
-        assert_eq!(wait(&mut [], Some(0)), Ok(0), "a deadline that has passed");
+        assert_eq!(
+            waits.until(&mut Vec::new(), Some(0)),
+            Ok(0),
+            "a deadline that has passed"
+        );
+    }
+
+    /// A guest that somebody has ended.
+    struct Ended;
+
+    impl Guest for Ended {
+        fn wait(&self, wake: Arc<dyn Fn() + Send + Sync>, wait: &mut dyn FnMut()) {
+            wake();
+            wait();
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_guest_ends_its_wait_and_no_later_one() {
+        let alarm = Alarm::default();
+        let alone = Alone.waits(&alarm);
+        let ended = Waits {
+            guest: &Ended,
+            alarm: &alarm,
+        };
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let read = |waits| {
+            transfer(waits, reader.as_fd(), PollFlags::IN, false, || {
+                rustix::io::read(&reader, &mut [0; 8])
+            })
+        };
+        for _ in 0..3 {
+            assert_eq!(ended.until(&mut Vec::new(), None), Err(Errno::Intr));
+            assert_eq!(read(ended), Err(Errno::Intr));
+            assert_eq!(alone.until(&mut Vec::new(), Some(0)), Ok(0));
+            writer.write_all(b"ab").unwrap();
+            assert_eq!(read(alone), Ok(2));
+        }
+    }
+
+    #[test]
+    fn a_full_pipe_is_waited_for_and_nothing_is_lost() {
+        let alarm = Alarm::default();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let bytes: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
+        let ended = Waits {
+            guest: &Ended,
+            alarm: &alarm,
+        };
+        let slices = [IoSlice::new(&bytes[..7]), IoSlice::new(&bytes[7..])];
+        let len = write(ended, writer.as_fd(), false, &slices).unwrap();
+        assert!(len > 7 && len < bytes.len(), "{len}");
+        let again = write(ended, writer.as_fd(), false, &slices);
+        assert_eq!(again, Err(Errno::Intr), "there is no room");
+        let again = write(ended, writer.as_fd(), true, &slices);
+        assert_eq!(again, Err(Errno::Again));
+        let mut got = vec![0; len];
+        std::io::Read::read_exact(&mut reader, &mut got).unwrap();
+        assert_eq!(got, bytes[..len]);
+        let reading = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            std::io::Read::read_to_end(&mut reader, &mut got).unwrap();
+            got
+        });
+        let waits = Alone.waits(&alarm);
+        assert_eq!(
+            write(waits, writer.as_fd(), false, &slices),
+            Ok(bytes.len())
+        );
+        drop(writer);
+        assert_eq!(reading.join().unwrap(), bytes);
     }
 
     #[test]

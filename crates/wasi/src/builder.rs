@@ -2,6 +2,7 @@
 //! host paths and reads the host's environment because the embedder asks for it. What is built can
 //! reach only what was given here.
 
+use crate::blocking::Alarm;
 use crate::ctx::{Strings, WasiCtx};
 use crate::error::Error;
 use crate::fd_table::{Descriptor, FdTable};
@@ -224,7 +225,12 @@ impl WasiCtxBuilder {
         for descriptor in streams.chain(preopens) {
             fds.insert(descriptor).expect("room was checked above");
         }
-        Ok(WasiCtx { args, environ, fds })
+        Ok(WasiCtx {
+            args,
+            environ,
+            fds,
+            alarm: Alarm::default(),
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! as an embedder context, is made by `WasiCtxBuilder`, and nothing of the host is reachable but
 //! through it. Time and random bytes are the only things that every guest has.
 
+use crate::blocking::Alarm;
 use crate::builder::WasiCtxBuilder;
 use crate::fd_table::FdTable;
 
@@ -13,6 +14,8 @@ pub struct WasiCtx {
     /// `KEY=VALUE` each.
     pub(crate) environ: Strings,
     pub(crate) fds: FdTable,
+    /// Ends its waits.
+    pub(crate) alarm: Alarm,
 }
 
 impl WasiCtx {

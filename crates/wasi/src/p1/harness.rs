@@ -1,12 +1,14 @@
 //! What the tests of this folder share: a context with one real directory as descriptor 3, and some
 //! guest memory. Only for tests.
 
+use crate::blocking::{self, Alarm, Waits};
 use crate::builder::DirPerms;
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::p1::memory::{self, Memory};
 use crate::p1::{fd, fs, io};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Where in the memory the pieces of a call stand. Tests use what lies above for buffers.
@@ -26,6 +28,21 @@ pub(crate) const FOLLOW: u32 = 1;
 
 /// A function that takes a descriptor, a path and nothing else.
 type PathCall = fn(&mut WasiCtx, &mut dyn Memory, u32, u32, u32) -> Result<(), Errno>;
+
+/// A guest that nobody ends.
+pub(crate) struct Alone;
+
+impl blocking::Guest for Alone {
+    fn wait(&self, _wake: Arc<dyn Fn() + Send + Sync>, wait: &mut dyn FnMut()) {
+        wait();
+    }
+}
+
+impl Alone {
+    pub(crate) fn waits<'a>(&'a self, alarm: &'a Alarm) -> Waits<'a> {
+        Waits { guest: self, alarm }
+    }
+}
 
 /// A guest that is about to call.
 pub(crate) struct Guest {
@@ -195,13 +212,29 @@ impl Guest {
 
     pub(crate) fn readv(&mut self, fd: u32, iovs: &[(u32, u32)]) -> Result<u32, Errno> {
         let (at, count) = self.put_iovs(iovs);
-        io::fd_read(&mut self.ctx, &mut self.bytes, fd, at, count, RESULT_AT)?;
+        io::fd_read(
+            &Alone,
+            &mut self.ctx,
+            &mut self.bytes,
+            fd,
+            at,
+            count,
+            RESULT_AT,
+        )?;
         Ok(self.result())
     }
 
     pub(crate) fn writev(&mut self, fd: u32, iovs: &[(u32, u32)]) -> Result<u32, Errno> {
         let (at, count) = self.put_iovs(iovs);
-        io::fd_write(&mut self.ctx, &mut self.bytes, fd, at, count, RESULT_AT)?;
+        io::fd_write(
+            &Alone,
+            &mut self.ctx,
+            &mut self.bytes,
+            fd,
+            at,
+            count,
+            RESULT_AT,
+        )?;
         Ok(self.result())
     }
 

@@ -1,11 +1,11 @@
 //! `fd_read`, `fd_pread`, `fd_write` and `fd_pwrite`: bytes between descriptors and guest memory. How they
 //! get there is in `transfer`.
 //!
-//! A regular file is read until a call comes back short. Anything else is asked once: where the
+//! A regular file is always ready, and is read until a call comes back short. Anything else is asked once: where the
 //! next bytes have not come yet, asking again would wait though there is already something to
 //! return.
 
-use crate::blocking;
+use crate::blocking::{self, Guest, Waits};
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::fd_table::{Descriptor, OpenFile, Target};
@@ -18,6 +18,7 @@ use rustix::fd::AsFd;
 use std::io::{IoSlice, IoSliceMut};
 
 pub(crate) fn fd_read(
+    guest: &dyn Guest,
     ctx: &mut WasiCtx,
     bytes: &mut dyn Memory,
     fd: u32,
@@ -27,16 +28,22 @@ pub(crate) fn fd_read(
 ) -> Result<(), Errno> {
     memory::range(bytes, nread, 4)?;
     let descriptor = ctx.fds.get(fd)?;
+    let waits = Waits {
+        guest,
+        alarm: &ctx.alarm,
+    };
     let nonblock = descriptor.flags.contains(FdFlags::NONBLOCK);
     let len = match &descriptor.target {
         Target::Dir(_) => return Err(Errno::Isdir),
         Target::File(file) => {
             let file = readable(descriptor, file, Rights::FD_READ)?;
-            let (once, nonblock) = waits(file, nonblock);
-            scatter(bytes, iovs, iovs_len, once, |slices, _| {
-                blocking::transfer(file.fd.as_fd(), PollFlags::IN, nonblock, || {
-                    rustix::io::readv(&file.fd, slices)
-                })
+            let regular = file.filetype == FileType::RegularFile;
+            scatter(bytes, iovs, iovs_len, !regular, |slices, _| {
+                let read = || rustix::io::readv(&file.fd, slices);
+                if regular {
+                    return Ok(blocking::retry(read)?);
+                }
+                blocking::transfer(waits, file.fd.as_fd(), PollFlags::IN, nonblock, read)
             })?
         }
         Target::Stream(stream) => {
@@ -45,7 +52,7 @@ pub(crate) fn fd_read(
             }
             descriptor.require(Rights::FD_READ)?;
             scatter(bytes, iovs, iovs_len, true, |slices, _| {
-                read_stream(stream, nonblock, slices)
+                read_stream(stream, waits, nonblock, slices)
             })?
         }
     };
@@ -79,6 +86,7 @@ pub(crate) fn fd_pread(
 }
 
 pub(crate) fn fd_write(
+    guest: &dyn Guest,
     ctx: &mut WasiCtx,
     bytes: &mut dyn Memory,
     fd: u32,
@@ -88,16 +96,21 @@ pub(crate) fn fd_write(
 ) -> Result<(), Errno> {
     memory::range(bytes, nwritten, 4)?;
     let descriptor = ctx.fds.get(fd)?;
+    let waits = Waits {
+        guest,
+        alarm: &ctx.alarm,
+    };
     let nonblock = descriptor.flags.contains(FdFlags::NONBLOCK);
     let len = match &descriptor.target {
         Target::Dir(_) => return Err(Errno::Badf),
         Target::File(file) => {
             let file = writable(descriptor, file, Rights::FD_WRITE)?;
-            let (_, nonblock) = waits(file, nonblock);
-            gather(bytes, iovs, iovs_len, nonblock, |slices, _| {
-                blocking::transfer(file.fd.as_fd(), PollFlags::OUT, nonblock, || {
-                    rustix::io::writev(&file.fd, slices)
-                })
+            let regular = file.filetype == FileType::RegularFile;
+            gather(bytes, iovs, iovs_len, nonblock && !regular, |slices, _| {
+                if regular {
+                    return Ok(blocking::retry(|| rustix::io::writev(&file.fd, slices))?);
+                }
+                blocking::write(waits, file.fd.as_fd(), nonblock, slices)
             })?
         }
         Target::Stream(stream) => {
@@ -107,7 +120,7 @@ pub(crate) fn fd_write(
             descriptor.require(Rights::FD_WRITE)?;
             stream.flush_host()?;
             gather(bytes, iovs, iovs_len, nonblock, |slices, _| {
-                write_stream(stream, nonblock, slices)
+                write_stream(stream, waits, nonblock, slices)
             })?
         }
     };
@@ -167,20 +180,14 @@ fn writable<'f>(
     Ok(file)
 }
 
-/// Whether the file is asked only once, and whether `NONBLOCK` matters: regular files are always
-/// ready.
-fn waits(file: &OpenFile, nonblock: bool) -> (bool, bool) {
-    let regular = file.filetype == FileType::RegularFile;
-    (!regular, nonblock && !regular)
-}
-
 fn read_stream(
     stream: &Stream,
+    waits: Waits<'_>,
     nonblock: bool,
     slices: &mut [IoSliceMut<'_>],
 ) -> Result<usize, Errno> {
     if let Some(fd) = stream.host_fd() {
-        return blocking::transfer(fd, PollFlags::IN, nonblock, || {
+        return blocking::transfer(waits, fd, PollFlags::IN, nonblock, || {
             rustix::io::readv(fd, slices)
         });
     }
@@ -192,11 +199,14 @@ fn read_stream(
     }
 }
 
-fn write_stream(stream: &Stream, nonblock: bool, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+fn write_stream(
+    stream: &Stream,
+    waits: Waits<'_>,
+    nonblock: bool,
+    slices: &[IoSlice<'_>],
+) -> Result<usize, Errno> {
     if let Some(fd) = stream.host_fd() {
-        return blocking::transfer(fd, PollFlags::OUT, nonblock, || {
-            rustix::io::writev(fd, slices)
-        });
+        return blocking::write(waits, fd, nonblock, slices);
     }
     match stream {
         Stream::Stdout(Output::Pipe(pipe)) | Stream::Stderr(Output::Pipe(pipe)) => {

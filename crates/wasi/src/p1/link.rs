@@ -67,14 +67,22 @@ macro_rules! functions {
             fs::path_unlink_file(fd: u32, path: u32, path_len: u32);
             io::fd_pread(fd: u32, iovs: u32, iovs_len: u32, offset: u64, nread: u32);
             io::fd_pwrite(fd: u32, iovs: u32, iovs_len: u32, offset: u64, nwritten: u32);
-            io::fd_read(fd: u32, iovs: u32, iovs_len: u32, nread: u32);
-            io::fd_write(fd: u32, iovs: u32, iovs_len: u32, nwritten: u32);
-            poll::poll_oneoff(subscriptions: u32, events: u32, count: u32, event_count: u32);
             proc::sched_yield();
             random::random_get(buf: u32, buf_len: u32);
             readdir::fd_readdir(
                 fd: u32, buf: u32, buf_len: u32, cookie: u64, bufused: u32
             );
+        }
+    };
+}
+
+/// The same of the functions that may wait: before the context they take the guest that waits.
+macro_rules! waiting_functions {
+    ($each:ident) => {
+        $each! {
+            io::fd_read(fd: u32, iovs: u32, iovs_len: u32, nread: u32);
+            io::fd_write(fd: u32, iovs: u32, iovs_len: u32, nwritten: u32);
+            poll::poll_oneoff(subscriptions: u32, events: u32, count: u32, event_count: u32);
         }
     };
 }
@@ -98,6 +106,19 @@ pub fn add_to_linker(linker: &mut Linker) -> Result<(), Error> {
         )*};
     }
     functions!(present);
+
+    macro_rules! waiting {
+        ($($family:ident::$name:ident($($arg:ident: $ty:ty),*);)*) => {$(
+            linker.func(
+                MODULE,
+                stringify!($name),
+                |vmctx: &Vmctx<'_>, $($arg: $ty),*| -> Result<u32, HostError> {
+                    call(vmctx, |ctx, bytes| $family::$name(vmctx, ctx, bytes, $($arg),*))
+                },
+            )?;
+        )*};
+    }
+    waiting_functions!(waiting);
 
     macro_rules! absent {
         ($($name:ident($($arg:ident: $ty:ty),*);)*) => {$(

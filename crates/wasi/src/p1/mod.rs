@@ -20,4 +20,4 @@ mod transfer;
 pub use link::add_to_linker;
 
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;

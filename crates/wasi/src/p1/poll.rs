@@ -5,7 +5,7 @@
 //! order of the subscriptions. A subscription that can't be waited for is itself an event, with an
 //! error in it.
 
-use crate::blocking;
+use crate::blocking::{self, Guest, Waits};
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::fd_table::{Descriptor, Target};
@@ -27,6 +27,7 @@ use rustix::time::ClockId;
 const MAX_SUBSCRIPTIONS: u32 = 1 << 16;
 
 pub(crate) fn poll_oneoff(
+    guest: &dyn Guest,
     ctx: &mut WasiCtx,
     bytes: &mut dyn Memory,
     subscriptions: u32,
@@ -52,9 +53,13 @@ pub(crate) fn poll_oneoff(
         })
         .collect::<Result<Vec<_>, Errno>>()?;
 
+    let waits = Waits {
+        guest,
+        alarm: &ctx.alarm,
+    };
     let mut at = events;
     let mut found = 0;
-    for event in wait_for(&waited)? {
+    for event in wait_for(waits, &waited)? {
         memory::write(bytes, at, &event.to_bytes())?;
         // The last one may end where the address space does.
         at = at.wrapping_add(EVENT_LEN);
@@ -160,8 +165,8 @@ fn write_wait(descriptor: &Descriptor) -> Result<What<'_>, Errno> {
 }
 
 /// Waits until there is something to report, and gives all of it.
-fn wait_for(waited: &[Waited<'_>]) -> Result<Vec<Event>, Errno> {
-    let mut fds: Vec<PollFd<'_>> = waited
+fn wait_for<'f>(waits: Waits<'f>, waited: &[Waited<'f>]) -> Result<Vec<Event>, Errno> {
+    let mut fds: Vec<PollFd<'f>> = waited
         .iter()
         .filter_map(|waited| match waited.what {
             What::Host(fd, want) => Some(PollFd::from_borrowed_fd(fd, want)),
@@ -173,8 +178,11 @@ fn wait_for(waited: &[Waited<'_>]) -> Result<Vec<Event>, Errno> {
         .any(|waited| matches!(waited.what, What::Settled(_)));
     loop {
         // With something settled the descriptors are only asked, not waited for.
-        let deadline = if settled { Some(0) } else { earliest(waited) };
-        blocking::wait(&mut fds, deadline)?;
+        if settled {
+            blocking::ask(&mut fds)?;
+        } else {
+            waits.until(&mut fds, earliest(waited))?;
+        }
         let events = collect(waited, &fds);
         if !events.is_empty() {
             return Ok(events);

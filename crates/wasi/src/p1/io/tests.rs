@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::p1::fd;
-use crate::p1::harness::{CREAT, Guest, READ, WRITE};
+use crate::p1::harness::{Alone, CREAT, Guest, READ, WRITE};
 use crate::stdio::{ReadPipe, WritePipe};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -130,13 +130,22 @@ fn lying_buffers_are_faults_and_move_nothing() {
         "up to the last byte is good"
     );
     let (ctx, bytes) = (&mut guest.ctx, &mut guest.bytes);
-    assert_eq!(fd_read(ctx, bytes, fd, end - 7, 1, 0), Err(Errno::Fault));
-    assert_eq!(fd_read(ctx, bytes, fd, 0, u32::MAX, 0), Err(Errno::Fault));
     assert_eq!(
-        fd_write(ctx, bytes, fd, u32::MAX - 3, 1, 0),
+        fd_read(&Alone, ctx, bytes, fd, end - 7, 1, 0),
         Err(Errno::Fault)
     );
-    assert_eq!(fd_read(ctx, bytes, fd, 0, 0, end - 3), Err(Errno::Fault));
+    assert_eq!(
+        fd_read(&Alone, ctx, bytes, fd, 0, u32::MAX, 0),
+        Err(Errno::Fault)
+    );
+    assert_eq!(
+        fd_write(&Alone, ctx, bytes, fd, u32::MAX - 3, 1, 0),
+        Err(Errno::Fault)
+    );
+    assert_eq!(
+        fd_read(&Alone, ctx, bytes, fd, 0, 0, end - 3),
+        Err(Errno::Fault)
+    );
     assert_eq!(guest.tell(fd), Ok(2), "nothing moved since");
 }
 

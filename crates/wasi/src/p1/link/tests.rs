@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::builder::DirPerms;
-use crate::p1::harness::{CREAT, Guest, READ, WRITE};
+use crate::p1::harness::{Alone, CREAT, Guest, READ, WRITE};
 use crate::p1::memory;
 use std::collections::BTreeMap;
 
@@ -38,6 +38,7 @@ fn every_function_of_the_specification_is_there_with_its_type() {
         )*};
     }
     functions!(present);
+    waiting_functions!(present);
     macro_rules! absent {
         ($($name:ident($($arg:ident: $ty:ty),*);)*) => {$(
             let types: &[&str] = &[$(stringify!($ty)),*];
@@ -151,5 +152,20 @@ fn no_function_panics_or_waits_whatever_numbers_it_gets() {
         )*};
     }
     functions!(hammer);
+    macro_rules! hammer_alone {
+        ($($family:ident::$name:ident($($arg:ident: $ty:ty),*);)*) => {
+            /// The functions as a guest has them that nobody ends.
+            mod alone {
+                use super::*;
+                $(pub(super) fn $name(
+                    ctx: &mut WasiCtx, bytes: &mut dyn Memory, $($arg: $ty),*
+                ) -> Result<(), Errno> {
+                    $family::$name(&Alone, ctx, bytes, $($arg),*)
+                })*
+            }
+            hammer!($(alone::$name($($arg: $ty),*);)*);
+        };
+    }
+    waiting_functions!(hammer_alone);
     assert!(refused > 0, "the numbers are not as bad as they should be");
 }

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::p1::fd;
-use crate::p1::harness::{CREAT, Guest, READ, WRITE};
+use crate::p1::harness::{Alone, CREAT, Guest, READ, WRITE};
 use crate::stdio::{Output, ReadPipe};
 use std::fs::File;
 use std::io::Write;
@@ -48,7 +48,7 @@ type Got = (u64, u16, u8, u64, u16);
 fn poll(guest: &mut Guest, subs: &[Sub]) -> Vec<Got> {
     put(guest, subs);
     let (ctx, bytes) = (&mut guest.ctx, &mut guest.bytes);
-    poll_oneoff(ctx, bytes, SUBS, EVENTS, subs.len() as u32, COUNT).unwrap();
+    poll_oneoff(&Alone, ctx, bytes, SUBS, EVENTS, subs.len() as u32, COUNT).unwrap();
     let count = memory::read_u32(bytes, COUNT).unwrap();
     (0..count)
         .map(|idx| {
@@ -263,37 +263,40 @@ fn lists_that_are_empty_too_long_or_out_of_memory_are_refused() {
     let (ctx, bytes) = (&mut guest.ctx, &mut guest.bytes);
     let end = bytes.len() as u32;
     assert_eq!(
-        poll_oneoff(ctx, bytes, SUBS, EVENTS, 0, COUNT),
+        poll_oneoff(&Alone, ctx, bytes, SUBS, EVENTS, 0, COUNT),
         Err(Errno::Inval)
     );
     assert_eq!(
-        poll_oneoff(ctx, bytes, SUBS, EVENTS, u32::MAX, COUNT),
+        poll_oneoff(&Alone, ctx, bytes, SUBS, EVENTS, u32::MAX, COUNT),
         Err(Errno::Inval)
     );
     assert_eq!(
-        poll_oneoff(ctx, bytes, SUBS, EVENTS, 0x1000, COUNT),
+        poll_oneoff(&Alone, ctx, bytes, SUBS, EVENTS, 0x1000, COUNT),
         Err(Errno::Fault)
     );
     assert_eq!(
-        poll_oneoff(ctx, bytes, end - 47, EVENTS, 1, COUNT),
+        poll_oneoff(&Alone, ctx, bytes, end - 47, EVENTS, 1, COUNT),
         Err(Errno::Fault)
     );
     assert_eq!(
-        poll_oneoff(ctx, bytes, SUBS, end - 31, 1, COUNT),
+        poll_oneoff(&Alone, ctx, bytes, SUBS, end - 31, 1, COUNT),
         Err(Errno::Fault)
     );
     assert_eq!(
-        poll_oneoff(ctx, bytes, SUBS, EVENTS, 1, end - 3),
+        poll_oneoff(&Alone, ctx, bytes, SUBS, EVENTS, 1, end - 3),
         Err(Errno::Fault)
     );
-    assert_eq!(poll_oneoff(ctx, bytes, SUBS, end - 32, 1, COUNT), Ok(()));
+    assert_eq!(
+        poll_oneoff(&Alone, ctx, bytes, SUBS, end - 32, 1, COUNT),
+        Ok(())
+    );
     // Where the events overwrite the subscriptions, these have been read before.
     put(
         &mut guest,
         &[Sub::After(HOUR), Sub::After(0), Sub::At(1, 0)],
     );
     let (ctx, bytes) = (&mut guest.ctx, &mut guest.bytes);
-    poll_oneoff(ctx, bytes, SUBS, SUBS, 3, COUNT).unwrap();
+    poll_oneoff(&Alone, ctx, bytes, SUBS, SUBS, 3, COUNT).unwrap();
     assert_eq!(memory::read_u32(bytes, COUNT), Ok(2));
     assert_eq!(memory::read_u64(bytes, SUBS + EVENT_LEN), Ok(102));
 }

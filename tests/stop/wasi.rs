@@ -1,0 +1,204 @@
+//! Ending guests that wait: in WASI, and in instructions that do.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails where it meets the unexpected"
+)]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{PipeReader, PipeWriter};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::thread;
+
+use selvedge::wasi::{self, WasiCtx};
+use selvedge::{
+    InstanceHandle, KillSuccess, Limits, RunResult, RuntimeError, TerminationDetails, Vmctx,
+};
+use selvedge_tests::sandbox::Sandbox;
+
+/// Guests that wait for what never comes, and begin again if they return.
+const WASI: &str = r#"(module
+    (import "h" "here" (func $here))
+    (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory 2)
+    (func (export "sleep")
+        (i32.store (i32.const 16) (i32.const 1))
+        (i64.store (i32.const 24) (i64.const -1))
+        (call $here)
+        (loop $l (drop (call $poll (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 200))) (br $l)))
+    (func (export "poll")
+        (i32.store8 (i32.const 8) (i32.const 1))
+        (call $here)
+        (loop $l (drop (call $poll (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 200))) (br $l)))
+    (func (export "read")
+        (i32.store (i32.const 0) (i32.const 100))
+        (i32.store (i32.const 4) (i32.const 8))
+        (call $here)
+        (loop $l (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 200))) (br $l)))
+    (func (export "write")
+        (i32.store (i32.const 0) (i32.const 100))
+        (i32.store (i32.const 4) (i32.const 70000))
+        (call $here)
+        (loop $l (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 200))) (br $l)))
+)"#;
+
+/// The same by an instruction.
+const ATOMIC: &str = r#"(module
+    (import "h" "here" (func $here))
+    (memory 1 1 shared)
+    (func (export "wait")
+        (call $here)
+        (loop $l (drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1))) (br $l)))
+)"#;
+
+/// When a guest is ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum When {
+    /// In a host function that it calls just before it waits.
+    Before,
+    /// At any time from then on.
+    About,
+    /// When its thread sleeps.
+    While,
+}
+
+/// Guests, and what tells of them.
+struct Waiting {
+    instance: InstanceHandle,
+    /// The thread of the guest, once it has called the host function.
+    here: Arc<AtomicI32>,
+    /// Whether the host function is to end the guest.
+    ends: Arc<AtomicBool>,
+    _other_ends: (PipeWriter, PipeReader),
+}
+
+impl Waiting {
+    fn new(wat: &str) -> Waiting {
+        let here = Arc::new(AtomicI32::new(0));
+        let ends = Arc::new(AtomicBool::new(false));
+        let (publish, end) = (here.clone(), ends.clone());
+        let mut sandbox = Sandbox::with(1, &Limits::default());
+        wasi::add_to_linker(&mut sandbox.linker).unwrap();
+        sandbox
+            .linker
+            .func("h", "here", move |vmctx: &Vmctx<'_>| {
+                if end.load(Ordering::Acquire) {
+                    let switch = vmctx.kill_switch();
+                    let killed = thread::spawn(move || switch.terminate()).join().unwrap();
+                    assert_eq!(killed, Ok(KillSuccess::Pending));
+                    assert!(vmctx.interrupted());
+                }
+                let thread = rustix::thread::gettid().as_raw_nonzero().get();
+                publish.store(thread, Ordering::Release);
+            })
+            .unwrap();
+        let (stdin, writer) = std::io::pipe().unwrap();
+        let (reader, stdout) = std::io::pipe().unwrap();
+        let file = |fd: OwnedFd| File::from(fd);
+        let mut ctx = WasiCtx::builder();
+        ctx.stdin(file(stdin.into())).stdout(file(stdout.into()));
+        let program = sandbox.program(wat);
+        let builder = sandbox.region.instance_builder(&program);
+        let instance = builder
+            .with_embed_ctx(ctx.build().unwrap())
+            .build()
+            .unwrap();
+        Waiting {
+            instance,
+            here,
+            ends,
+            _other_ends: (writer, reader),
+        }
+    }
+
+    /// Runs a guest and ends it from another thread.
+    fn end(&mut self, name: &str, when: When) -> Option<KillSuccess> {
+        self.here.store(0, Ordering::Release);
+        self.ends.store(when == When::Before, Ordering::Release);
+        let killer = (when != When::Before).then(|| {
+            let (switch, here) = (self.instance.kill_switch(), self.here.clone());
+            thread::spawn(move || {
+                let thread = loop {
+                    match here.load(Ordering::Acquire) {
+                        0 => thread::yield_now(),
+                        thread => break thread,
+                    }
+                };
+                while when == When::While && !sleeps(thread) {
+                    thread::yield_now();
+                }
+                switch.terminate().expect("the guest is in its run")
+            })
+        });
+        is_ended(self.instance.run(name, &[]));
+        assert_ne!(self.here.load(Ordering::Acquire), 0);
+        self.instance.reset().unwrap();
+        killer.map(|killer| killer.join().unwrap())
+    }
+}
+
+/// Whether the kernel says that a thread of this process waits for something.
+fn sleeps(thread: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.starts_with('S')
+}
+
+#[track_caller]
+fn is_ended(result: Result<RunResult, RuntimeError>) {
+    assert!(
+        matches!(
+            result,
+            Err(RuntimeError::RuntimeTerminated(TerminationDetails::Remote))
+        ),
+        "{result:?}"
+    );
+}
+
+/// Ends a guest often, at each time; how often it was in a host function.
+fn hammer(waiting: &mut Waiting, name: &str) -> BTreeMap<&'static str, u32> {
+    let mut pending = BTreeMap::new();
+    for _ in 0..100 {
+        for (when, key) in [
+            (When::Before, "before"),
+            (When::About, "about"),
+            (When::While, "while"),
+        ] {
+            let killed = waiting.end(name, when);
+            let count = pending.entry(key).or_default();
+            *count += u32::from(killed == Some(KillSuccess::Pending));
+        }
+    }
+    pending
+}
+
+#[test]
+fn a_guest_that_waits_in_wasi_is_ended_at_once() {
+    let mut waiting = Waiting::new(WASI);
+    for name in ["sleep", "poll", "read", "write"] {
+        let pending = hammer(&mut waiting, name);
+        assert!(pending["while"] > 0, "{name}: {pending:?}");
+    }
+}
+
+#[test]
+fn a_guest_that_waits_for_a_notification_is_ended_at_once() {
+    let mut waiting = Waiting::new(ATOMIC);
+    hammer(&mut waiting, "wait");
+}
+
+#[test]
+fn a_guest_that_was_ended_before_it_began_does_not_wait() {
+    let mut waiting = Waiting::new(WASI);
+    for name in ["sleep", "poll", "read", "write"] {
+        let switch = waiting.instance.kill_switch();
+        assert_eq!(switch.terminate(), Ok(KillSuccess::Cancelled));
+        is_ended(waiting.instance.run(name, &[]));
+        assert_eq!(waiting.here.load(Ordering::Acquire), 0);
+        waiting.instance.reset().unwrap();
+    }
+}
