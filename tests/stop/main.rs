@@ -5,4 +5,5 @@ mod guests;
 mod hammer;
 mod kill;
 mod preempt;
+mod scheduler;
 mod wasi;

@@ -42,6 +42,7 @@
 mod engine;
 mod error;
 mod inspect;
+mod scheduler;
 mod source;
 
 // Engine: settings and the compiler.
@@ -88,6 +89,9 @@ pub use selvedge_runtime::{
     ExnRef, ExternRef, Func, Instance, InstanceBuilder, InstanceHandle, Member, RunResult,
     TypedFunc, UntypedRetVal, Val, YieldedVal,
 };
+
+// Many guests on a few threads.
+pub use scheduler::{Canceller, Ending, Outcome, Scheduler, Task, Ticket};
 
 // Errors and faults.
 pub use error::Error;

@@ -266,6 +266,13 @@ impl Instance {
         self.store.state.get() == State::Yielded
     }
 
+    /// Whether the guest was suspended in the middle of a host function
+    /// ([`Linker::suspending_func`](crate::Linker::suspending_func)), so that only the thread that ran it can resume or
+    /// reset it ([`Error::OtherThread`]).
+    pub fn is_bound_to_thread(&self) -> bool {
+        crate::vm::resume::is_bound(&self.store)
+    }
+
     /// Whether the guest trapped at last, or a host function failed. It can be run again.
     pub fn is_faulted(&self) -> bool {
         self.store.state.get() == State::Faulted

@@ -441,6 +441,16 @@ pub(crate) fn abandon_for_good(store: &Store) {
     }
 }
 
+/// Whether frames of a host function wait, which can go on on one thread only.
+pub(crate) fn is_bound(store: &Store) -> bool {
+    let waiting = store.suspension.waiting.take();
+    let bound = waiting
+        .as_ref()
+        .is_some_and(|waiting| matches!(waiting.continuation, Continuation::Fiber(_)));
+    store.suspension.waiting.set(waiting);
+    bound
+}
+
 /// Where a suspended guest stands; nothing if it is not suspended.
 pub(crate) fn backtrace(store: &Store) -> WasmBacktrace {
     let Some(parked) = store.parked.take() else {
