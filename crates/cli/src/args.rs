@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -23,6 +24,8 @@ Exit codes:
   0    success
   1    a file, the module or the system stood in the way; the message says which
   2    the command line was not understood
+  124  the guest was ended because its time (--timeout) was over
+  130  Ctrl-C ended the guest; a second one ends the process at once
   134  the guest trapped; the trap and a backtrace are on stderr";
 
 /// Run WebAssembly programs, each in a sandbox of its own
@@ -83,6 +86,10 @@ pub(crate) struct RunArgs {
     /// Stop the guest when it has executed about this many instructions; K, M and G may follow, each 1000 times more
     #[arg(long, value_name = "UNITS", value_parser = parse_units)]
     pub(crate) fuel: Option<u64>,
+
+    /// End the guest when it has run for this long, as in 500ms, 2s or 1m, and say where it stood
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
 
     /// Let functions that the module imports and nothing provides trap when they are called
     #[arg(long)]
@@ -374,6 +381,27 @@ fn parse_units(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "that is more than 64 bits can count".to_owned())
 }
 
+/// Reads a length of time: digits and a unit. It is not nothing.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a length of time as in 500ms, 2s, 1m or 1h".to_owned();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    match number.parse::<u64>().map_err(|_| wrong())? {
+        0 => Err(wrong()),
+        number => number
+            .checked_mul(factor)
+            .map(Duration::from_millis)
+            .ok_or_else(|| "that is more than 64 bits can count".to_owned()),
+    }
+}
+
 /// The command line with `run` put in where it was left out: before a flag that is not of `selvedge`
 /// itself, and before what looks like a file. A word that is neither stays as it is, so that a
 /// mistyped command is reported as one.
@@ -521,6 +549,30 @@ mod tests {
             "99999999999G",
         ] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_have_a_unit() {
+        let millis = |text| parse_duration(text).map(|time| time.as_millis());
+        assert_eq!(millis("500ms"), Ok(500));
+        assert_eq!(millis("2s"), Ok(2_000));
+        assert_eq!(millis("1m"), Ok(60_000));
+        assert_eq!(millis("3h"), Ok(10_800_000));
+        for wrong in [
+            "",
+            "5",
+            "s",
+            "0s",
+            "-1s",
+            "1.5s",
+            "1d",
+            "1 s",
+            "é",
+            "99999999999999999999s",
+            "9999999999999999999h",
+        ] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -12,6 +12,10 @@ pub(crate) enum ExitCode {
     /// The guest trapped, or called an import that nothing was linked to: what a shell reports of a
     /// process that was aborted.
     Trap,
+    /// The guest was ended because its time was over: what timeout(1) says of a command.
+    TimedOut,
+    /// Ctrl-C ended the guest: what a shell reports of a process that SIGINT ended.
+    Interrupted,
     /// The guest called `proc_exit` with this code.
     Guest(i32),
 }
@@ -25,6 +29,8 @@ impl ExitCode {
             Self::Failure => 1,
             Self::Usage => 2,
             Self::Trap => 134,
+            Self::TimedOut => 124,
+            Self::Interrupted => 130,
             Self::Guest(code) => u8::try_from(code).unwrap_or(u8::MAX),
         }
     }
@@ -46,9 +52,11 @@ mod tests {
             ExitCode::Success,
             ExitCode::Failure,
             ExitCode::Usage,
+            ExitCode::TimedOut,
+            ExitCode::Interrupted,
             ExitCode::Trap,
         ];
-        assert_eq!(codes.map(ExitCode::code), [0, 1, 2, 134]);
+        assert_eq!(codes.map(ExitCode::code), [0, 1, 2, 124, 130, 134]);
     }
 
     #[test]

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use selvedge::{
     ArtifactError, CompileError, ExternType, FuncType, Proposal, RuntimeError, ValType,
+    WasmBacktrace,
 };
 use thiserror::Error;
 
+use crate::commands::supervise::Why;
 use crate::exit_code::ExitCode;
 
 /// Functions that a message lists at most.
@@ -106,6 +108,15 @@ pub(crate) enum Failure {
         path: PathBuf,
         source: io::Error,
     },
+    /// The guest was ended from outside.
+    #[error("{}", stopped(*.why, .backtrace.as_deref()))]
+    Stopped {
+        why: Why,
+        backtrace: Option<Box<WasmBacktrace>>,
+    },
+    /// Ctrl-C could not be caught.
+    #[error("cannot catch Ctrl-C: {0}")]
+    Signals(io::Error),
     /// A call did not come back, and not because of the guest.
     #[error(transparent)]
     Run(#[from] RuntimeError),
@@ -166,6 +177,10 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Trap(_) | Self::CoreDump { .. } => ExitCode::Trap,
+            Self::Stopped { why, .. } => match why {
+                Why::TimedOut(_) => ExitCode::TimedOut,
+                Why::Interrupted => ExitCode::Interrupted,
+            },
             _ => ExitCode::Failure,
         }
     }
@@ -251,6 +266,18 @@ fn with_flags(message: &str) -> String {
         .fold(message.to_owned(), |text, (knob, flag)| {
             text.replace(knob, flag)
         })
+}
+
+/// Who ended the guest, and where it stood.
+fn stopped(why: Why, backtrace: Option<&WasmBacktrace>) -> String {
+    let why = match why {
+        Why::TimedOut(time) => format!("the guest was ended: its time, {time:?}, is over"),
+        Why::Interrupted => "the guest was ended by Ctrl-C".to_owned(),
+    };
+    match backtrace {
+        Some(backtrace) => format!("{why}\n{backtrace}"),
+        None => format!("{why}; it was not in its own code"),
+    }
 }
 
 /// Functions with their types, a line each.

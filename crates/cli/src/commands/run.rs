@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::args::RunArgs;
 use crate::commands::input::Input;
 use crate::commands::invoke::{Call, Plan};
+use crate::commands::supervise::{Ended, Watch, supervised};
 use crate::exit_code::ExitCode;
 use crate::report::{Failure, FileName};
 use crate::values;
@@ -42,9 +43,16 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if let Some(units) = args.fuel {
         instance.set_fuel(units)?;
     }
-    match call(&mut instance, &module, &plan) {
+    let result = supervised(&mut instance, args.timeout, |watch, instance| {
+        call(watch, instance, &module, &plan)
+    })?;
+    match result {
         Ok(results) => super::print(&results).map(|()| ExitCode::Success),
-        Err(error) => {
+        Err(Ended::Stopped(why, backtrace)) => Err(Failure::Stopped {
+            why,
+            backtrace: backtrace.map(Box::new),
+        }),
+        Err(Ended::Error(error)) => {
             dump(args, &instance, &error)?;
             ended(error)
         }
@@ -138,15 +146,16 @@ fn wasi_ctx(args: &RunArgs) -> Result<WasiCtx, Failure> {
 /// Runs the start section, what makes a reactor ready, and the function that was asked for; gives its
 /// results as lines.
 fn call(
+    watch: &Watch,
     instance: &mut InstanceHandle,
     module: &Module,
     plan: &Plan<'_>,
-) -> Result<String, RuntimeError> {
+) -> Result<String, Ended> {
     if module.has_start() {
-        instance.run_start()?;
+        watch.run(instance, |instance| instance.run_start())?;
     }
     if let Some(initialize) = plan.initialize {
-        instance.run(initialize, &[])?;
+        watch.run(instance, |instance| instance.run(initialize, &[]))?;
     }
     let Some(Call {
         export,
@@ -156,7 +165,7 @@ fn call(
     else {
         return Ok(String::new());
     };
-    let results = instance.run(export, args)?.returned()?;
+    let results = watch.run(instance, |instance| instance.run(export, args)?.returned())?;
     let lines = results
         .values()
         .iter()
