@@ -56,7 +56,8 @@ fn every_test_that_the_table_names_is_there() {
         );
     }
     let numbered = (1..=14)
-        .chain([16, 18, 19, 27])
+        .chain(16..=19)
+        .chain(21..=27)
         .map(|n| format!("x_{n:02}_"));
     for prefix in numbered.chain(["x_pool_".to_owned()]) {
         assert!(
