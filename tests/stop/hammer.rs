@@ -7,7 +7,7 @@ use std::time::Duration;
 use selvedge::{InstanceHandle, RunResult, RuntimeError, Val};
 use selvedge_tests::random::Random;
 
-use crate::guests::{self, KINDS};
+use crate::guests::{self, KINDS, WhenDone};
 
 /// How often guests are suspended in total; `SELVEDGE_HAMMER` says more.
 fn suspensions() -> u64 {
@@ -57,6 +57,7 @@ fn x_22_guests_that_are_suspended_at_random_times_compute_the_same() {
                 }
             }
         });
+        let _done = WhenDone(&done);
         let mut suspended = 0;
         let mut of_kind = [0; KINDS.len()];
         while suspended < wanted || of_kind.contains(&0) {
@@ -67,7 +68,6 @@ fn x_22_guests_that_are_suspended_at_random_times_compute_the_same() {
                 suspended += count;
             }
         }
-        done.store(true, Relaxed);
     });
 }
 

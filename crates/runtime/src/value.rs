@@ -212,6 +212,9 @@ pub enum RunResult {
     Yielded(YieldedVal),
     /// The guest was suspended from outside, by a [`PreemptSwitch`](crate::PreemptSwitch) or at the end of its slice.
     Preempted,
+    /// The guest was suspended because it has no fuel left, see
+    /// [`Instance::set_suspend_on_out_of_fuel`](crate::Instance::set_suspend_on_out_of_fuel).
+    OutOfFuel,
 }
 
 impl RunResult {
@@ -223,7 +226,7 @@ impl RunResult {
     pub fn returned(self) -> Result<UntypedRetVal, Error> {
         match self {
             Self::Returned(values) => Ok(values),
-            Self::Yielded(_) | Self::Preempted => Err(Error::InstanceNotReturned),
+            Self::Yielded(_) | Self::Preempted | Self::OutOfFuel => Err(Error::InstanceNotReturned),
         }
     }
 
@@ -235,7 +238,7 @@ impl RunResult {
     pub fn returned_ref(&self) -> Result<&UntypedRetVal, Error> {
         match self {
             Self::Returned(values) => Ok(values),
-            Self::Yielded(_) | Self::Preempted => Err(Error::InstanceNotReturned),
+            Self::Yielded(_) | Self::Preempted | Self::OutOfFuel => Err(Error::InstanceNotReturned),
         }
     }
 
@@ -247,7 +250,9 @@ impl RunResult {
     pub fn unwrap_returned(self) -> UntypedRetVal {
         match self {
             Self::Returned(values) => values,
-            Self::Yielded(_) | Self::Preempted => panic!("{}", Error::InstanceNotReturned),
+            Self::Yielded(_) | Self::Preempted | Self::OutOfFuel => {
+                panic!("{}", Error::InstanceNotReturned)
+            }
         }
     }
 
@@ -259,7 +264,7 @@ impl RunResult {
     pub fn yielded(self) -> Result<YieldedVal, Error> {
         match self {
             Self::Yielded(val) => Ok(val),
-            Self::Returned(_) | Self::Preempted => Err(Error::InstanceNotYielded),
+            Self::Returned(_) | Self::Preempted | Self::OutOfFuel => Err(Error::InstanceNotYielded),
         }
     }
 
@@ -271,7 +276,7 @@ impl RunResult {
     pub fn yielded_ref(&self) -> Result<&YieldedVal, Error> {
         match self {
             Self::Yielded(val) => Ok(val),
-            Self::Returned(_) | Self::Preempted => Err(Error::InstanceNotYielded),
+            Self::Returned(_) | Self::Preempted | Self::OutOfFuel => Err(Error::InstanceNotYielded),
         }
     }
 
@@ -283,6 +288,11 @@ impl RunResult {
     /// Whether the guest was suspended from outside.
     pub fn is_preempted(&self) -> bool {
         matches!(self, Self::Preempted)
+    }
+
+    /// Whether the guest was suspended because it has no fuel left.
+    pub fn is_out_of_fuel(&self) -> bool {
+        matches!(self, Self::OutOfFuel)
     }
 
     /// Whether a host function suspended the guest.

@@ -106,6 +106,11 @@ impl Captured {
         }
     }
 
+    /// Sets where the guest goes on.
+    pub(crate) fn set_pc(&mut self, pc: usize) {
+        self.registers.gregs[libc::REG_RIP as usize] = pc as u64;
+    }
+
     /// Sets the pinned register, in which guests that count fuel have the count.
     pub(crate) fn set_pinned(&mut self, value: u64) {
         self.registers.gregs[libc::REG_R15 as usize] = value;

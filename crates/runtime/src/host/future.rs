@@ -90,6 +90,7 @@ pub struct RunAsync<'a> {
     instance: &'a mut Instance,
     step: Step,
     slice: Option<Duration>,
+    fuel: Option<u64>,
 }
 
 /// How long a guest runs at a time, if nothing else is said.
@@ -101,6 +102,19 @@ impl RunAsync<'_> {
     pub fn with_slice(mut self, slice: Duration) -> Self {
         self.slice = Some(slice);
         self
+    }
+
+    /// Gives the guest so many units of fuel at a time: when they are used up others get the thread, and then it
+    /// goes on with as many. Unlike slices of time, that is the same in every run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::set_suspend_on_out_of_fuel`].
+    pub fn with_fuel_slices(mut self, units: u64) -> Result<Self, Error> {
+        self.instance.set_suspend_on_out_of_fuel(true)?;
+        self.instance.set_fuel(units)?;
+        self.fuel = Some(units);
+        Ok(self)
     }
 
     /// Lets the guest run until it waits or ends, however long that takes. For machines that can't suspend guests
@@ -145,6 +159,13 @@ impl Future for RunAsync<'_> {
                 Step::Over => return Poll::Ready(Err(Error::InvalidArgument("the run is over"))),
             };
             match result {
+                Ok(RunResult::OutOfFuel) if self.fuel.is_some() => {
+                    let units = self.fuel.unwrap_or_default();
+                    self.instance.set_fuel(units)?;
+                    self.step = Step::GoOn;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Ok(RunResult::Preempted) => {
                     self.step = Step::GoOn;
                     cx.waker().wake_by_ref();
@@ -220,6 +241,7 @@ impl Instance {
             instance: self,
             step,
             slice: Some(SLICE),
+            fuel: None,
         }
     }
 }

@@ -217,6 +217,9 @@ impl Instance {
 
     pub(crate) fn resume_with(&mut self, val: Option<Box<dyn Any>>) -> Result<RunResult, Error> {
         self.store.state.get().check_resume()?;
+        if self.is_out_of_fuel() && self.fuel() == Some(0) && val.is_none() {
+            return Ok(RunResult::OutOfFuel);
+        }
         self.result(crate::vm::resume::resume(&self.store, val))
     }
 
@@ -242,6 +245,7 @@ impl Instance {
         match result {
             Ok(values) => Ok(RunResult::Returned(UntypedRetVal::new(values))),
             // Of another instance it is an error that passed through a host function of this one.
+            Err(Error::InstancePreempted) if self.is_out_of_fuel() => Ok(RunResult::OutOfFuel),
             Err(Error::InstancePreempted) if self.is_preempted() => Ok(RunResult::Preempted),
             Err(Error::InstanceYielded) if self.is_yielded() => {
                 let val = self.store.yielded.take().unwrap_or_default();

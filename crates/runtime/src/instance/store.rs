@@ -81,6 +81,10 @@ pub(crate) struct Store {
     pub(crate) handlers: Handlers,
     /// Who has a say when memories and tables grow.
     pub(crate) limiter: RefCell<Option<Box<dyn Limiter>>>,
+    /// Whether the guest is suspended, and does not trap, when it has no fuel left.
+    pub(crate) waits_for_fuel: Cell<bool>,
+    /// Whether that is why it is suspended.
+    pub(crate) is_out_of_fuel: Cell<bool>,
     /// Whether a growth that fails ends the guest.
     pub(crate) ends_on_growth_failure: Cell<bool>,
     /// Whether start functions run by themselves.
@@ -144,6 +148,8 @@ impl Store {
             catch_panics: Cell::new(false),
             handlers: Handlers::default(),
             limiter: RefCell::new(None),
+            waits_for_fuel: Cell::new(false),
+            is_out_of_fuel: Cell::new(false),
             ends_on_growth_failure: Cell::new(false),
             starts_itself: Cell::new(false),
             alloc: AllocStrategy::default(),
@@ -207,6 +213,8 @@ impl Store {
             catch_panics,
             handlers,
             limiter,
+            waits_for_fuel,
+            is_out_of_fuel,
             ends_on_growth_failure,
             starts_itself,
             alloc,
@@ -245,6 +253,8 @@ impl Store {
         catch_panics.set(false);
         *handlers = Handlers::default();
         limiter.get_mut().take();
+        waits_for_fuel.set(false);
+        is_out_of_fuel.set(false);
         ends_on_growth_failure.set(false);
         starts_itself.set(false);
         *alloc = AllocStrategy::default();

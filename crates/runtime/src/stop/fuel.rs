@@ -18,7 +18,9 @@ use crate::error::Error;
 use crate::host::error::HostError;
 use crate::host::vmctx::Vmctx;
 use crate::instance::Instance;
+use crate::instance::state::State;
 use crate::instance::store::Store;
+use crate::value::{RunResult, Val};
 use crate::vm::activation::Ending;
 
 /// The most that can be given at once; at a unit a nanosecond it lasts 292 years.
@@ -59,15 +61,16 @@ impl Store {
             // The count is looked at right behind an addition.
             return 0;
         }
-        self.uncounted_fuel_at(pc)
-    }
-
-    /// Units that the pinned register leaves out at an instruction of the guest.
-    pub(crate) fn uncounted_fuel_at(&self, pc: usize) -> i64 {
         let mut modules = self.members.iter().map(|member| member.module());
         modules
             .find_map(|module| module.fuel_value(pc))
             .map_or(0, i64::from)
+    }
+
+    /// Where a guest goes on that found no fuel at a check.
+    pub(crate) fn behind_check(&self, pc: usize) -> Option<usize> {
+        let mut modules = self.members.iter().map(|member| member.module());
+        modules.find_map(|module| Some(module.text_addr(module.fuel_value(pc)?)))
     }
 
     fn fuel_left(&self) -> u64 {
@@ -102,8 +105,9 @@ impl Instance {
     /// Units of fuel that the guest has left; `None` if its code does not count them. A guest that was
     /// given none by [`Instance::set_fuel`] has more than it can ever use.
     ///
-    /// The number is exact whenever the guest does not run: after it returned, trapped, or while it waits for
-    /// a host function.
+    /// The number is exact whenever the guest does not run: after it returned, trapped, while it waits for
+    /// a host function, and when it is suspended for want of fuel. Of a guest that was preempted, the straight code
+    /// that it stands in may not be counted yet; when it ends, all is.
     pub fn fuel(&self) -> Option<u64> {
         self.store.counts_fuel().then(|| self.store.fuel_left())
     }
@@ -130,6 +134,68 @@ impl Instance {
     pub fn add_fuel(&mut self, units: u64) -> Result<u64, Error> {
         self.set_fuel(self.store.fuel_left().saturating_add(units))?;
         Ok(self.store.fuel_left())
+    }
+
+    /// Says what becomes of a guest that has no fuel left at its next call or branch back: if `suspend`, it is
+    /// suspended ([`RunResult::OutOfFuel`]), and goes on with [`Instance::resume`] once it has been given more; what an
+    /// instance begins with is that it traps. Where a host function waits for the guest, it traps in either case.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FuelNotCounted`]; [`Error::Unsupported`] where guests can't be suspended, see
+    /// [`Engine::preemption`](crate::Engine::preemption).
+    pub fn set_suspend_on_out_of_fuel(&mut self, suspend: bool) -> Result<(), Error> {
+        if !self.store.counts_fuel() {
+            return Err(Error::FuelNotCounted);
+        }
+        if suspend {
+            self.make_preemptible()?;
+        }
+        self.store.waits_for_fuel.set(suspend);
+        Ok(())
+    }
+
+    /// Runs an exported function with so many units of fuel, no more and no less: if they are used up, the guest is
+    /// suspended ([`RunResult::OutOfFuel`]), and goes on with [`Instance::resume_bounded`], or with
+    /// [`Instance::resume`] after it was given more. From then on the instance is one that is suspended when it has
+    /// no fuel left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::run`] and [`Instance::set_suspend_on_out_of_fuel`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Instance::run`].
+    pub fn run_bounded(
+        &mut self,
+        units: u64,
+        entrypoint: &str,
+        args: &[Val],
+    ) -> Result<RunResult, Error> {
+        self.set_suspend_on_out_of_fuel(true)?;
+        self.set_fuel(units)?;
+        self.run(entrypoint, args)
+    }
+
+    /// Lets a suspended guest go on with so many units of fuel, as [`Instance::run_bounded`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::resume`] and [`Instance::set_suspend_on_out_of_fuel`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Instance::run`].
+    pub fn resume_bounded(&mut self, units: u64) -> Result<RunResult, Error> {
+        self.set_suspend_on_out_of_fuel(true)?;
+        self.set_fuel(units)?;
+        self.resume()
+    }
+
+    /// Whether the guest is suspended because it has no fuel left.
+    pub fn is_out_of_fuel(&self) -> bool {
+        self.store.state.get() == State::Preempted && self.store.is_out_of_fuel.get()
     }
 
     /// Units of fuel that the guest has consumed since it was made, or since

@@ -61,7 +61,7 @@ impl Instance {
         })
     }
 
-    fn make_preemptible(&self) -> Result<(), Error> {
+    pub(super) fn make_preemptible(&self) -> Result<(), Error> {
         crate::engine::preemption()?;
         self.store.room.ensure();
         Ok(())

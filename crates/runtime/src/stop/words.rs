@@ -114,6 +114,13 @@ impl Words<'_> {
         self.set_phase(phase::HOST);
     }
 
+    /// A guest that was suspended between two instructions is about to go on, on this thread. Until it does it counts
+    /// as suspended: a wish to suspend it once more comes too early.
+    pub(crate) fn begin_again(&self, thread: u32) {
+        self.thread.store(thread, Ordering::Relaxed);
+        self.set_phase(phase::SUSPENDED);
+    }
+
     /// An entry inside of another one is over: the outer one waits for its host function again.
     #[inline]
     pub(crate) fn back_in_host(&self) {

@@ -86,6 +86,8 @@ pub(crate) enum Interrupted {
     Killed,
     /// It is suspended, and its state is in the store's room.
     Suspended,
+    /// It is suspended at a check of the fuel, and its state is in the store's room.
+    OutOfFuel,
 }
 
 /// One entry into a guest. Lives on the host's stack and is linked to the entry outside it, which may be

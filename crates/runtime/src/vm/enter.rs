@@ -389,6 +389,17 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
             keep_fuel(store);
             return Stopped::Preempted;
         }
+        Some(Interrupted::OutOfFuel) => {
+            keep_fuel(store);
+            store.is_out_of_fuel.set(true);
+            // It goes on behind the check.
+            if let Some(behind) = store.behind_check(store.room.stopped().map_or(0, |at| at.pc)) {
+                store.room.set_pc(behind);
+                return Stopped::Preempted;
+            }
+            store.is_out_of_fuel.set(false);
+            return Stopped::Error(store.fault(TrapCode::OutOfFuel, None, &[]));
+        }
         Some(Interrupted::Killed) => {
             store.limits.words().honour();
             return Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote));
@@ -441,13 +452,10 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
     }
 }
 
-/// Has the account of a guest that was suspended between two instructions say what it has used up to there.
+/// Has the account of a guest that was suspended between two instructions say what it has counted up to there.
 fn keep_fuel(store: &Store) {
     if let Some(stopped) = store.room.stopped().filter(|_| store.counts_fuel()) {
-        let uncounted = store.uncounted_fuel_at(stopped.pc);
-        store
-            .limits
-            .set_fuel(stopped.pinned.cast_signed() + uncounted);
+        store.limits.set_fuel(stopped.pinned.cast_signed());
     }
 }
 

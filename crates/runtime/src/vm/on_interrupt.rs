@@ -107,6 +107,20 @@ fn interrupted(info: &SignalInfo, activation: &Activation) -> Action {
     }
 }
 
+/// The guest has found no fuel at a check: it is suspended there, if that is wanted and can be done.
+pub(crate) fn out_of_fuel(info: &SignalInfo, activation: &Activation) -> Option<Action> {
+    let store = activation.store();
+    if !store.waits_for_fuel.get() || store.depth.get() != 1 || store.room.as_ptr().is_null() {
+        return None;
+    }
+    // SAFETY: as for `Decision::Suspend`.
+    let taken = unsafe { (*store.room.as_ptr()).take(info.context, info.pc) };
+    taken.then(|| {
+        activation.interrupted.set(Some(Interrupted::OutOfFuel));
+        leave(info, activation)
+    })
+}
+
 /// Has the thread leave the guest.
 fn leave(info: &SignalInfo, activation: &Activation) -> Action {
     Action::Redirect(Regs {

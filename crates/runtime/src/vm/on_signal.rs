@@ -4,10 +4,11 @@
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
 use selvedge_artifact::pcmap::TrapTable;
+use selvedge_artifact::traps::TrapCode;
 
 use super::activation::{Activation, Ending, TrapRecord};
 use super::custom_handler;
-use super::on_interrupt::{at_stop, on_interrupt};
+use super::on_interrupt::{at_stop, on_interrupt, out_of_fuel};
 use super::signal_handler::{SignalBehavior, SignalFacts};
 use crate::arch::{self, regs::Regs};
 use crate::code::registry;
@@ -97,6 +98,8 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
         }
         Decision::Forward => Action::Forward,
         Decision::Lend => lend_reserve(info, activation),
+        Decision::Trap(TrapCode::OutOfFuel) => out_of_fuel(info, activation)
+            .unwrap_or_else(|| leave(info, activation, Ending::Trap(TrapCode::OutOfFuel))),
         Decision::Trap(code) => leave(info, activation, Ending::Trap(code)),
     }
 }

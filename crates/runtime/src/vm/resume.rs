@@ -245,6 +245,7 @@ pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
     }
     store.yielded.set(None);
     on_stack(store, parked, || {
+        store.limits.words().begin(thread::os_id());
         let result = go_on(store, waiting, answer);
         if store.counts_fuel() {
             store.limits.park_fuel();
@@ -262,12 +263,13 @@ fn go_on_preempted(store: &Store, answer: &Answer) -> Result<Vec<Val>, Error> {
     let Some(parked) = store.parked.take() else {
         return Err(Error::InvalidArgument("the guest is not suspended"));
     };
-    if let Some(stopped) = store.room.stopped().filter(|_| store.counts_fuel()) {
-        // It may have been given more fuel.
-        let count = store.limits.fuel() - store.uncounted_fuel_at(stopped.pc);
-        store.room.set_pinned(count.cast_unsigned());
+    store.is_out_of_fuel.set(false);
+    if store.counts_fuel() {
+        // It may have been given more.
+        store.room.set_pinned(store.limits.fuel().cast_unsigned());
     }
     on_stack(store, parked, || {
+        store.limits.words().begin_again(thread::os_id());
         // SAFETY: the guest was left by the signal handler, which has put its state there; its stack was kept as it
         // was.
         arch::float_mode::plain(|| unsafe {
@@ -288,7 +290,6 @@ fn on_stack(store: &Store, parked: Parked, go_on: impl FnOnce() -> u64) -> Resul
     );
     store.running.set(bounds);
     store.depth.set(1);
-    store.limits.words().begin(thread::os_id());
     let left = activation.publish(go_on);
     let result = if left == 0 {
         Ok(parked.results(store))

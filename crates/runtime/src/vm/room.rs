@@ -36,6 +36,14 @@ impl Room {
         unsafe { self.0.get().as_ref() }.map(Captured::stopped)
     }
 
+    /// Sets where the guest goes on.
+    pub(crate) fn set_pc(&self, pc: usize) {
+        // SAFETY: as above.
+        if let Some(captured) = unsafe { self.0.get().as_mut() } {
+            captured.set_pc(pc);
+        }
+    }
+
     /// Sets the pinned register with which the guest goes on.
     pub(crate) fn set_pinned(&self, value: u64) {
         // SAFETY: as above.
