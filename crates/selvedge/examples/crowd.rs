@@ -110,8 +110,8 @@ impl Crowd {
         let began = Instant::now();
         let (mut ending, mut endless) = (Vec::new(), Vec::new());
         for (i, instance) in (0..).zip(instances) {
-            // Some take many slices.
-            let n = if i % 500 == 1 { 20_000_000 } else { 20_000 + i };
+            // Some take several slices.
+            let n = if i % 500 == 1 { 5_000_000 } else { 20_000 + i };
             let is_endless = i % self.one_endless_in == 0;
             let (task, patience) = if is_endless {
                 (Task::run(instance, "for_ever", &[]), self.endless_patience)
