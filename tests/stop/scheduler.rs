@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use selvedge::{
-    Ending, Flow, HostError, InstanceHandle, Outcome, RuntimeError, Scheduler, Task,
-    TerminationDetails, Ticket, TrapCode, Val, Vmctx, Yield,
+    Ending, Engine, Flow, FuelCosts, HostError, InstanceHandle, Limits, Linker, Outcome, Region,
+    RuntimeError, Scheduler, Settings, Task, TerminationDetails, Ticket, TrapCode, Val, Vmctx,
+    Yield,
 };
 use selvedge_tests::sandbox::Sandbox;
 
@@ -421,6 +422,41 @@ fn a_guest_that_is_suspended_in_the_middle_of_a_host_function_is_refused() {
     ));
     let mut instance = outcome.instance.unwrap();
     assert_eq!(i32::from(instance.resume().unwrap().unwrap_returned()), 2);
+}
+
+#[test]
+fn a_guest_that_has_no_fuel_left_is_given_back_and_goes_on_with_more() {
+    let engine = Engine::new(&Settings::default().with_fuel(FuelCosts::default())).unwrap();
+    let wat = r#"(module (func (export "run") (result i64) (local $i i64)
+        (loop $l
+            (local.set $i (i64.add (local.get $i) (i64.const 1)))
+            (br_if $l (i64.lt_u (local.get $i) (i64.const 1000))))
+        (local.get $i)))"#;
+    let module = engine.compile(wat.as_bytes()).unwrap();
+    let program = Linker::new(&engine).program(&module).unwrap();
+    let region = Region::new(&engine, 1, &Limits::default()).unwrap();
+    let mut instance = region.new_instance(&program).unwrap();
+    instance.set_suspend_on_out_of_fuel(true).unwrap();
+    instance.set_fuel(1_000).unwrap();
+    let scheduler = scheduler(1);
+    let mut task = Task::run(instance, "run", &[]);
+    let mut times = 0;
+    loop {
+        let outcome = scheduler.spawn(task).wait();
+        match outcome.ending {
+            Ending::Returned(values) => {
+                assert_eq!(i64::from(values), 1_000);
+                break;
+            }
+            Ending::OutOfFuel => times += 1,
+            other => panic!("{other:?}"),
+        }
+        let mut instance = outcome.instance.unwrap();
+        assert!(instance.is_out_of_fuel());
+        instance.add_fuel(1_000).unwrap();
+        task = Task::resume(instance);
+    }
+    assert!(times > 1, "{times}");
 }
 
 #[test]

@@ -103,6 +103,9 @@ pub enum Ending {
     /// instance, or puts it into a scheduler again by [`Task::resume`]; if it is a future that the guest waits for, there
     /// is [`Instance::resume_async`].
     Yielded(YieldedVal),
+    /// The guest has no fuel left and is to be suspended then ([`Instance::set_suspend_on_out_of_fuel`]). It goes on by
+    /// [`Task::resume`] once it has been given more.
+    OutOfFuel,
     /// What [`Instance::run`] or [`Instance::resume`] gives: a trap, an error of a host function, a call that does not
     /// fit the module. [`Error::YieldRefused`] for a guest that was suspended in the middle of a host function
     /// ([`Linker::suspending_func`](crate::Linker::suspending_func)), whose frames can't leave the thread: host
@@ -231,6 +234,7 @@ impl Job {
                 return self.end_here();
             }
             Ok(Ok(RunResult::Yielded(val))) => Ending::Yielded(val),
+            Ok(Ok(RunResult::OutOfFuel)) => Ending::OutOfFuel,
             Ok(Ok(_)) => Ending::Failed(Error::InstanceNotReturned),
             Ok(Err(error)) => self.failed(error),
             Err(payload) => Ending::Panicked(payload),
@@ -267,7 +271,9 @@ impl Job {
         // future then.
         let _ = self.control.stop.set(None);
         let ending = match (ending, self.control.stopped()) {
-            (Ending::Yielded(_) | Ending::DeadlineExceeded, Some(stop)) => stop.into(),
+            (Ending::Yielded(_) | Ending::OutOfFuel | Ending::DeadlineExceeded, Some(stop)) => {
+                stop.into()
+            }
             (ending, _) => ending,
         };
         let outcome = Outcome {
