@@ -109,7 +109,7 @@ impl Callee {
                 if outermost {
                     words.begin(thread::os_id());
                 }
-                let result = if outermost && words.is_wanted() {
+                let mut result = if outermost && words.is_wanted() {
                     Err(ended(store))
                 } else {
                     // SAFETY: the function is of the host and imported by a member (I-11); slots as above.
@@ -119,12 +119,8 @@ impl Callee {
                         Some(outcome) => Err(failed(store, outcome, outermost)),
                     }
                 };
-                let result = if outermost {
-                    over(store, result)
-                } else {
-                    result
-                };
                 if outermost {
+                    over(store, &mut result);
                     store.under_host.set(false);
                     // Whatever became of guests that it called.
                     let state = result

@@ -93,7 +93,7 @@ impl Entry {
                     store.limits.words().begin(thread::os_id());
                 }
                 // SAFETY: the top of a stack that nothing else uses; the rest is passed on from the caller.
-                let result = unsafe {
+                let mut result = unsafe {
                     self.enter(
                         store,
                         stack.bounds(),
@@ -105,9 +105,10 @@ impl Entry {
                 };
                 if under_host {
                     store.limits.words().back_in_host();
-                    return result;
+                } else {
+                    over(store, &mut result);
                 }
-                over(store, result)
+                result
             },
             |stack| park_stack(store, stack, count),
         );
@@ -225,19 +226,23 @@ fn check_unborrowed(store: &Store) -> Result<(), Error> {
 /// What an outermost entry comes to, now that the guest has been left: whoever ended the run from outside was first, or the
 /// run is over.
 #[inline(always)]
-pub(super) fn over<R>(store: &Store, result: Result<R, Stopped>) -> Result<R, Stopped> {
-    let words = store.limits.words();
+pub(super) fn over<R>(store: &Store, result: &mut Result<R, Stopped>) {
     match result {
-        Err(stopped) if stopped.keeps_stack() => {
-            words.suspend();
-            Err(stopped)
+        Ok(_) => {
+            if store.limits.words().end() {
+                *result = Err(ended(store));
+            }
         }
-        Ok(_) if words.end() => Err(ended(store)),
-        Ok(values) => Ok(values),
-        Err(stopped) => {
-            words.end();
-            Err(stopped)
-        }
+        Err(stopped) => not_returned(store, stopped),
+    }
+}
+
+#[cold]
+fn not_returned(store: &Store, stopped: &Stopped) {
+    if stopped.keeps_stack() {
+        store.limits.words().suspend();
+    } else {
+        store.limits.words().end();
     }
 }
 

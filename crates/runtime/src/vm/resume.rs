@@ -291,12 +291,12 @@ fn on_stack(store: &Store, parked: Parked, go_on: impl FnOnce() -> u64) -> Resul
     store.running.set(bounds);
     store.depth.set(1);
     let left = activation.publish(go_on);
-    let result = if left == 0 {
+    let mut result = if left == 0 {
         Ok(parked.results(store))
     } else {
         Err(stopped(store, &activation))
     };
-    let result = over(store, result);
+    over(store, &mut result);
     store.depth.set(0);
     store.running.set(ptr::null());
     match &result {
