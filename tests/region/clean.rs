@@ -4,8 +4,8 @@
 use std::thread;
 
 use selvedge::{
-    Flow, HostError, InstanceHandle, Limits, Linker, Member, Region, RegionOptions, RunResult, Val,
-    Vmctx, Yield,
+    Engine, Flow, HostError, InstanceHandle, Limits, Linker, Member, Region, RegionOptions,
+    RunResult, Settings, Val, Vmctx, Yield,
 };
 use selvedge_tests::random::Random;
 use selvedge_tests::sandbox::Sandbox;
@@ -53,8 +53,13 @@ const LINKED: &str = r#"(module (import "main" "m" (memory 1)) (import "main" "t
     (data (i32.const 500) "from the other module") (elem (table 0) (i32.const 0) func $f)
     (func (export "set") (global.set $g (i32.const 1000))))"#;
 
-fn sandbox() -> Sandbox {
+fn sandbox(explicit_bounds: bool) -> Sandbox {
     let mut sandbox = Sandbox::new();
+    if explicit_bounds {
+        let settings = Settings::default().with_explicit_bounds(true);
+        sandbox.engine = Engine::new(&settings).unwrap();
+        sandbox.linker = Linker::new(&sandbox.engine);
+    }
     let linker: &mut Linker = &mut sandbox.linker;
     linker
         .func("host", "wait", |_: &Vmctx<'_>| {
@@ -200,8 +205,10 @@ fn soil(
 
 /// Walks through instances of two programs in one slot or two.
 fn walk(options: &RegionOptions, seed: u64, rounds: usize) {
-    let sandbox = sandbox();
-    let limits = Limits::default();
+    let sandbox = sandbox(options.dense);
+    let mut limits = Limits::default();
+    // Enough for what the guest asks for, and little enough to lie close together.
+    limits.memory_len = 600 << 16;
     let region = || Region::with_options(&sandbox.engine, 3, &limits, options).unwrap();
     let used = region();
     let mut random = Random::new(seed);
@@ -259,6 +266,21 @@ fn x_pool_the_next_instance_is_byte_for_byte_like_a_fresh_one() {
 fn x_pool_so_it_is_where_little_is_kept_or_the_system_tells_nothing() {
     let mut options = RegionOptions::default();
     for (seed, keep, find) in [(20, 0, true), (21, 40_000, true), (22, 2 << 20, false)] {
+        (options.keep_resident_len, options.find_written_pages) = (keep, find);
+        walk(&options, seed, 60);
+    }
+}
+
+#[test]
+fn x_pool_so_it_is_in_dense_slots() {
+    let mut options = RegionOptions::default();
+    options.dense = true;
+    for (seed, keep, find) in [
+        (30, 2 << 20, true),
+        (31, 0, true),
+        (32, 40_000, true),
+        (33, 2 << 20, false),
+    ] {
         (options.keep_resident_len, options.find_written_pages) = (keep, find);
         walk(&options, seed, 60);
     }

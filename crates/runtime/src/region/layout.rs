@@ -42,6 +42,7 @@ impl Layout {
         limits: &Limits,
         tunables: &Tunables,
         alignment: usize,
+        dense: bool,
     ) -> Result<Self, Error> {
         let too_large =
             || Error::InvalidLimits(format!("{slots} slots need more than the address space"));
@@ -50,9 +51,19 @@ impl Layout {
                 "a region needs at least one slot".to_owned(),
             ));
         }
-        let guard = usize::try_from(tunables.memory_guard_len).map_err(|_| too_large())?;
-        let reservation =
-            usize::try_from(tunables.memory_reservation_len).map_err(|_| too_large())?;
+        if dense && !tunables.explicit_bounds {
+            return Err(Error::InvalidLimits(
+                "dense slots are for an engine whose code compares every address (explicit_bounds)"
+                    .to_owned(),
+            ));
+        }
+        let (reservation, guard) = if dense {
+            (limits.memory_len.next_multiple_of(page_len() as u64), 0)
+        } else {
+            (tunables.memory_reservation_len, tunables.memory_guard_len)
+        };
+        let guard = usize::try_from(guard).map_err(|_| too_large())?;
+        let reservation = usize::try_from(reservation).map_err(|_| too_large())?;
         // Code that relies on the reservation has no other bound, and code that does not has only the length.
         if limits.memory_len > tunables.memory_reservation_len {
             return Err(Error::InvalidLimits(format!(
@@ -135,7 +146,7 @@ mod tests {
     fn slots_are_apart_by_their_guards() {
         let tunables = Tunables::default();
         let limits = Limits::default();
-        let layout = Layout::new(7, &limits, &tunables, 4096).unwrap();
+        let layout = Layout::new(7, &limits, &tunables, 4096, false).unwrap();
         let (reservation, guard) = (4usize << 30, 2usize << 30);
         assert!(layout.context(0) >= guard);
         for slot in 0..7 {
@@ -158,7 +169,7 @@ mod tests {
     fn memories_are_aligned_wherever_the_reservation_begins() {
         let (tunables, limits) = (Tunables::default(), Limits::default());
         for alignment in [4096usize, 1 << 16, 1 << 21, 1 << 30] {
-            let layout = Layout::new(3, &limits, &tunables, alignment).unwrap();
+            let layout = Layout::new(3, &limits, &tunables, alignment, false).unwrap();
             for base in [0x7000_0000_1000usize, 0x7f00_0000_0000, 0x7123_4567_8000] {
                 let moved = layout.aligned(base, alignment);
                 assert_eq!(moved.total_len(), layout.total_len());
@@ -170,29 +181,48 @@ mod tests {
                 assert!(end <= moved.total_len());
             }
         }
-        assert!(Layout::new(1, &limits, &tunables, 1 << 63).is_err());
+        assert!(Layout::new(1, &limits, &tunables, 1 << 63, false).is_err());
+    }
+
+    #[test]
+    fn dense_slots_are_as_long_as_what_they_hold() {
+        let tunables = Tunables {
+            explicit_bounds: true,
+            ..Tunables::default()
+        };
+        let limits = Limits {
+            memory_len: 100_000,
+            context_len: 8192,
+            ..Limits::default()
+        };
+        let layout = Layout::new(1000, &limits, &tunables, 4096, true).unwrap();
+        assert_eq!(layout.context(0), 0);
+        assert_eq!(layout.vmctx(1) - layout.vmctx(0), 8192 + 102_400);
+        assert_eq!(layout.total_len(), 1000 * (8192 + 102_400));
+        let guarded = Tunables::default();
+        assert!(Layout::new(1, &limits, &guarded, 4096, true).is_err());
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
         let tunables = Tunables::default();
         let limits = Limits::default();
-        assert!(Layout::new(0, &limits, &tunables, 4096).is_err());
+        assert!(Layout::new(0, &limits, &tunables, 4096, false).is_err());
         let huge = Tunables {
             memory_reservation_len: u64::MAX,
             ..tunables
         };
-        assert!(Layout::new(1, &limits, &huge, 4096).is_err());
+        assert!(Layout::new(1, &limits, &huge, 4096, false).is_err());
         let large = Tunables {
             memory_reservation_len: 1 << 50,
             ..tunables
         };
-        assert!(Layout::new(u32::MAX, &limits, &large, 4096).is_err());
+        assert!(Layout::new(u32::MAX, &limits, &large, 4096, false).is_err());
         let small = Tunables {
             memory_reservation_len: limits.memory_len - 4096,
             explicit_bounds: true,
             ..tunables
         };
-        assert!(Layout::new(1, &limits, &small, 4096).is_err());
+        assert!(Layout::new(1, &limits, &small, 4096, false).is_err());
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod options;
 pub(crate) mod reset;
 pub(crate) mod slot;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -40,8 +41,8 @@ pub struct Region {
 pub(crate) struct RegionInner {
     /// Address space of all slots.
     pub(crate) space: Reservation,
-    /// Second mapping of all contexts, writable.
-    pub(crate) contexts: Reservation,
+    /// Second mapping of all contexts, writable; dense slots have none.
+    pub(crate) contexts: Option<Contexts>,
     /// Where slots lie.
     pub(crate) layout: Layout,
     /// How memories are made clean.
@@ -93,28 +94,23 @@ impl Region {
     ) -> Result<Self, Error> {
         let limits = limits.checked()?;
         let alignment = options.checked_alignment()?;
-        let layout = Layout::new(slots, &limits, engine.tunables(), alignment)?;
+        let layout = Layout::new(slots, &limits, engine.tunables(), alignment, options.dense)?;
         let space = Reservation::reserve(layout.total_len()).map_err(Error::system(
             "reserve address space for the region; try fewer slots",
         ))?;
         let layout = layout.aligned(space.addr(), alignment);
-        let len = layout.contexts_len();
-        let contexts = Reservation::reserve(len)
-            .map_err(Error::system("reserve address space for contexts"))?;
-        // One file, mapped twice: read-only where the guest looks, writable for the host (I-5).
-        let file = memfd::create("selvedge-contexts", len as u64)
-            .map_err(Error::system("make the file behind contexts"))?;
-        let mapped = Error::system("map contexts");
-        contexts
-            .map_file_shared(0, len, &file, 0, true)
-            .map_err(mapped)?;
-        for slot in 0..slots {
-            let offset = layout.context(slot);
-            let alias = layout.alias(slot) as u64;
+        let contexts = if options.dense {
+            // One mapping for all: the kernel bounds how many there are.
             space
-                .map_file_shared(offset, layout.context_len(), &file, alias, false)
-                .map_err(Error::system("map contexts; try fewer slots"))?;
-        }
+                .protect_read_write(0, space.len())
+                .map_err(Error::system("map dense slots; try fewer"))?;
+            space
+                .refuse_huge_pages(0, space.len())
+                .map_err(Error::system("have the pages of dense slots be small"))?;
+            None
+        } else {
+            Some(Contexts::new(&layout)?)
+        };
         Ok(Self::of(Arc::new(RegionInner {
             space,
             contexts,
@@ -292,6 +288,27 @@ impl Region {
     }
 }
 
+/// The contexts of all slots in a file that is mapped as a whole for the host, writable; guests see the part of
+/// theirs that they use (I-5).
+#[derive(Debug)]
+pub(crate) struct Contexts {
+    pub(crate) map: Reservation,
+    pub(crate) file: OwnedFd,
+}
+
+impl Contexts {
+    fn new(layout: &Layout) -> Result<Self, Error> {
+        let len = layout.contexts_len();
+        let reserved = Reservation::reserve(len);
+        let map = reserved.map_err(Error::system("reserve address space for contexts"))?;
+        let file = memfd::create("selvedge-contexts", len as u64)
+            .map_err(Error::system("make the file behind contexts"))?;
+        map.map_file_shared(0, len, &file, 0, true)
+            .map_err(Error::system("map contexts"))?;
+        Ok(Self { map, file })
+    }
+}
+
 impl RegionInner {
     /// Whether there is a handle by which instances can be made.
     pub(crate) fn is_open(&self) -> bool {
@@ -304,7 +321,10 @@ impl RegionInner {
         let all = |space: &Reservation| space.addr()..space.addr() + space.len();
         let memories = pagemap.count(all(&self.space), Pages::Own).ok()?;
         // Guests see the same pages a second time.
-        let contexts = pagemap.count(all(&self.contexts), Pages::Present).ok()?;
+        let contexts = match &self.contexts {
+            Some(contexts) => pagemap.count(all(&contexts.map), Pages::Present).ok()?,
+            None => 0,
+        };
         Some(memories + contexts)
     }
 

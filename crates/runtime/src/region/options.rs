@@ -25,6 +25,13 @@ pub struct RegionOptions {
     pub measure_resets: bool,
     /// What is done when there is no free slot. Default: [`WhenFull::Fail`].
     pub when_full: WhenFull,
+    /// Whether slots lie close together: each has address space for its context and
+    /// [`Limits::memory_len`](crate::Limits::memory_len) bytes, and none around them, where usual slots take more than
+    /// 6 GiB and several mappings. So there can be hundreds of thousands, also where the address space is small or
+    /// mappings are few. The engine's code must compare every address itself (`explicit_bounds`). Contexts are not
+    /// write-protected then, and images are copied, not shared: what keeps guests apart is that code alone. Default:
+    /// no.
+    pub dense: bool,
     /// Bytes that the address of memory 0 of every instance is a multiple of: a power of two. Memories with
     /// 64-bit addresses or pages of one byte, and those after the first, lie elsewhere. What is less than a page
     /// means a page. Default: a page.
@@ -50,6 +57,7 @@ impl Default for RegionOptions {
             keep_resident_len: 2 << 20,
             find_written_pages: true,
             measure_resets: false,
+            dense: false,
             when_full: WhenFull::Fail,
             heap_alignment: 1,
         }

@@ -15,6 +15,7 @@ use crate::region::layout::round_up_to_page;
 use crate::region::metrics::Counts;
 use crate::region::reset::Kind;
 use crate::region::{Region, RegionInner};
+use crate::vm::pages::InitialPages;
 
 /// A slot while it is not in use.
 #[derive(Debug)]
@@ -34,9 +35,7 @@ pub(crate) struct SlotState {
     resets: u32,
     /// What was done since the slot was taken.
     pub(crate) counts: Counts,
-    /// The part of the context that the guest may write, as offset and length in the region's space.
-    writable: (usize, usize),
-    /// Bytes of context in use.
+    /// Bytes of context that are mapped for the guest.
     context_len: usize,
 }
 
@@ -52,7 +51,6 @@ impl SlotState {
             image: None,
             resets: 0,
             counts: Counts::default(),
-            writable: (0, 0),
             context_len: 0,
         }
     }
@@ -132,9 +130,17 @@ impl Slot {
 
     /// The end of the context in the host's writable mapping: what `vmctx` is to the guest.
     pub(crate) fn context_top(&self) -> *mut u8 {
-        let offset =
-            self.region().layout.alias(self.state.index) + self.region().layout.context_len();
-        self.region().contexts.base().wrapping_add(offset)
+        let region = self.region();
+        let Some(contexts) = &region.contexts else {
+            return self.vmctx();
+        };
+        let offset = region.layout.alias(self.state.index) + region.layout.context_len();
+        contexts.map.base().wrapping_add(offset)
+    }
+
+    /// Whether the slot is dense: all of it can be read and written, and stays mapped.
+    fn is_dense(&self) -> bool {
+        self.region().contexts.is_none()
     }
 
     /// Bytes of context below the top.
@@ -152,34 +158,45 @@ impl Slot {
         // Until all is mapped the slot matches no module.
         self.state.last_module = 0;
         self.broken = true;
-        self.protect_context(program)
-            .map_err(Error::system("protect the instance's context"))?;
-        self.map_memory(program)
-            .map_err(Error::system("map the instance's memory"))?;
+        self.map_context(program)
+            .and_then(|()| self.map_memory(program))
+            .map_err(Error::system(
+                "map the instance's context and memory; if there are too many mappings, raise vm.max_map_count: \
+                 an instance takes up to five",
+            ))?;
         self.state.last_module = module.id();
         self.broken = false;
         Ok(())
     }
 
-    /// Gives the guest write access to the globals of this module and to nothing else of the context.
-    fn protect_context(&mut self, program: &Program) -> io::Result<()> {
+    /// Maps the part of the context that the module uses: its globals writable, the rest read-only. Nothing else
+    /// is mapped, so that what lies below stays one mapping with the guard.
+    fn map_context(&mut self, program: &Program) -> io::Result<()> {
+        let lease = self.lease.clone();
+        let RegionInner {
+            space,
+            contexts,
+            layout,
+            ..
+        } = lease.region();
+        let Some(contexts) = contexts else {
+            // A dense slot is one with its context.
+            return Ok(());
+        };
         let offsets = program.module().offsets();
-        let space = &self.lease.region().space;
-        let (offset, len) = self.state.writable;
-        if len > 0 {
-            space.protect_read(offset, len)?;
+        let read_only = offsets.read_only_len() as usize;
+        let writable = offsets.writable_len() as usize;
+        let (top, used) = (layout.vmctx(self.state.index), read_only + writable);
+        if self.state.context_len > used {
+            let len = self.state.context_len;
+            space.map_none(top - len, len - used)?;
         }
-        let (read_only, writable) = (
-            offsets.read_only_len() as usize,
-            offsets.writable_len() as usize,
-        );
-        let offset = self.region().layout.vmctx(self.state.index) - read_only - writable;
-        self.state.writable = (offset, writable);
-        if writable > 0 {
-            space.protect_read_write(offset, writable)?;
-        }
-        self.state.context_len = read_only + writable;
-        Ok(())
+        self.state.context_len = used;
+        let in_file =
+            |below: usize| (layout.alias(self.state.index) + layout.context_len() - below) as u64;
+        let file = &contexts.file;
+        space.map_file_shared(top - used, writable, file, in_file(used), true)?;
+        space.map_file_shared(top - read_only, read_only, file, in_file(read_only), false)
     }
 
     /// Maps memory 0 for a program.
@@ -189,6 +206,9 @@ impl Slot {
 
     /// Maps memory 0: the image from its file, zero pages behind it, nothing beyond the initial length.
     pub(crate) fn map_pages(&mut self, len: usize, image: Option<&Arc<Image>>) -> io::Result<()> {
+        if self.is_dense() {
+            return self.fill_pages(len, image);
+        }
         let space = &self.lease.region().space;
         let base = self.lease.region().layout.vmctx(self.state.index);
         let state = &mut self.state;
@@ -212,14 +232,35 @@ impl Slot {
         Ok(())
     }
 
+    /// In a dense slot: zeroes, and the image as a copy.
+    fn fill_pages(&mut self, len: usize, image: Option<&Arc<Image>>) -> io::Result<()> {
+        // What was there goes, whether it was made clean or not.
+        self.state.image = None;
+        self.give_back(0)?;
+        self.state.resets = 0;
+        (self.state.accessible_len, self.state.initial_len) = (len, len);
+        self.state.image = image.cloned();
+        self.copy_image(0);
+        Ok(())
+    }
+
+    /// In a dense slot: writes the image to pages that read as zero, from an offset on.
+    fn copy_image(&mut self, from: usize) {
+        let to = self.image_bytes().len().min(self.state.initial_len);
+        if self.is_dense() && from < to {
+            InitialPages::of(self).restore(from..to);
+        }
+    }
+
     /// Makes more of memory 0 accessible.
     pub(crate) fn grow_memory(&mut self, len: usize) -> io::Result<()> {
         let old = self.state.accessible_len;
         if len > old {
             let base = self.region().layout.vmctx(self.state.index);
-            self.region()
-                .space
-                .protect_read_write(base + old, len - old)?;
+            if !self.is_dense() {
+                let space = &self.region().space;
+                space.protect_read_write(base + old, len - old)?;
+            }
             self.state.accessible_len = len;
         }
         Ok(())
@@ -245,7 +286,9 @@ impl Slot {
     pub(crate) fn give_back(&mut self, from: usize) -> io::Result<()> {
         let base = self.region().layout.vmctx(self.state.index);
         let len = self.state.accessible_len - from;
-        self.region().space.decommit(base + from, len)
+        self.region().space.decommit(base + from, len)?;
+        self.copy_image(from);
+        Ok(())
     }
 
     /// Ranges of offsets of memory 0 outside which it holds what it began with, or zeroes.
@@ -277,8 +320,10 @@ impl Slot {
         let (accessible, initial) = (self.state.accessible_len, self.state.initial_len);
         if accessible > initial {
             self.give_back(initial)?;
-            let space = &self.lease.region().space;
-            space.protect_none(base + initial, accessible - initial)?;
+            if !self.is_dense() {
+                let space = &self.lease.region().space;
+                space.protect_none(base + initial, accessible - initial)?;
+            }
             self.state.accessible_len = initial;
         }
         let count = self.state.resets;

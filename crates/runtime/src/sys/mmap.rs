@@ -79,6 +79,7 @@ impl Reservation {
     }
 
     /// Makes a part readable and nothing else.
+    #[cfg(test)]
     pub(crate) fn protect_read(&self, offset: usize, len: usize) -> io::Result<()> {
         self.protect(offset, len, MprotectFlags::READ)
     }
@@ -166,6 +167,19 @@ impl Reservation {
         // this file).
         unsafe { mm::madvise(start, len, Advice::LinuxDontNeed) }?;
         Ok(())
+    }
+
+    /// Has a part never be backed by huge pages, of which one would hold many small things.
+    pub(crate) fn refuse_huge_pages(&self, offset: usize, len: usize) -> io::Result<()> {
+        let Some(start) = self.part(offset, len)? else {
+            return Ok(());
+        };
+        // SAFETY: the part lies in our own range; nothing of what it holds changes.
+        match unsafe { mm::madvise(start, len, Advice::LinuxNoHugepage) } {
+            // A kernel without huge pages does not know the advice.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Has the kernel empty a part in every child that this process forks.
