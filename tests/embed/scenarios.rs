@@ -1,38 +1,11 @@
 //! `tests/scenarios.md` is whole: every number once, every test and file that it names is there, every reason given.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 use std::path::Path;
 
-const TABLE: &str = include_str!("../scenarios.md");
+use selvedge_tests::names::tests;
 
-/// Names of all functions below a folder that are tests.
-fn tests(folder: &Path, found: &mut HashSet<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            if path.file_name().is_some_and(|name| name != "target") {
-                tests(&path, found);
-            }
-            continue;
-        }
-        if path.extension().is_none_or(|ending| ending != "rs") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).unwrap();
-        let mut is_test = false;
-        for line in text.lines().map(str::trim) {
-            if line == "#[test]" {
-                is_test = true;
-            } else if let Some(rest) = line.strip_prefix("fn ") {
-                if is_test {
-                    found.extend(rest.split('(').next().map(str::to_owned));
-                }
-                is_test = false;
-            }
-        }
-    }
-}
+const TABLE: &str = include_str!("../scenarios.md");
 
 /// Number, scenario and place of each row.
 fn rows() -> Vec<[&'static str; 3]> {

@@ -2,5 +2,6 @@
 //! the same each time.
 #![forbid(unsafe_code)]
 
+pub mod names;
 pub mod random;
 pub mod sandbox;

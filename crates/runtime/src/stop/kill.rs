@@ -64,6 +64,14 @@ pub(super) fn send(thread: u32) {
 }
 
 impl Store {
+    fn kill_switch(&self) -> KillSwitch {
+        KillSwitch {
+            limits: self.limits.clone(),
+            wait_hook: self.wait_hook.clone(),
+            run: self.limits.words().run(),
+        }
+    }
+
     /// What a wait needs to know of the guest.
     pub(crate) fn interruptible(&self) -> Interruptible<'_> {
         Interruptible {
@@ -76,11 +84,7 @@ impl Store {
 impl Instance {
     /// A switch that ends the run that is, if the guest is suspended, or else the next one.
     pub fn kill_switch(&self) -> KillSwitch {
-        KillSwitch {
-            limits: self.store.limits.clone(),
-            wait_hook: self.store.wait_hook.clone(),
-            run: self.store.limits.words().run(),
-        }
+        self.store.kill_switch()
     }
 }
 
@@ -93,12 +97,7 @@ impl Vmctx<'_> {
 
     /// A switch that ends the run in which the guest calls this host function.
     pub fn kill_switch(&self) -> KillSwitch {
-        let store = self.store();
-        KillSwitch {
-            limits: store.limits.clone(),
-            wait_hook: store.wait_hook.clone(),
-            run: store.limits.words().run(),
-        }
+        self.store().kill_switch()
     }
 
     /// Waits for something, so that a [`KillSwitch`] ends the wait: `wake` is called once somebody has used one,

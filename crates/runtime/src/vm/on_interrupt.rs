@@ -72,10 +72,7 @@ fn interrupted(info: &SignalInfo, activation: &Activation) -> Action {
             if store.room.as_ptr().is_null() {
                 words.forget_preemption();
             }
-            match place {
-                Some(Place::Stop { past, .. }) => Action::Jump(past),
-                _ => Action::Resume,
-            }
+            pass(place)
         }
         Decision::Again => Action::Redirect(Regs {
             pc: capture::again(),
@@ -99,11 +96,16 @@ fn interrupted(info: &SignalInfo, activation: &Activation) -> Action {
             }
             // The processor keeps more than there is room for: better run on than be lost.
             words.forget_preemption();
-            match place {
-                Some(Place::Stop { past, .. }) => Action::Jump(past),
-                _ => Action::Resume,
-            }
+            pass(place)
         }
+    }
+}
+
+/// Lets the thread go on, behind a test that has found something.
+fn pass(place: Option<Place>) -> Action {
+    match place {
+        Some(Place::Stop { past, .. }) => Action::Jump(past),
+        _ => Action::Resume,
     }
 }
 
@@ -121,8 +123,8 @@ pub(crate) fn out_of_fuel(info: &SignalInfo, activation: &Activation) -> Option<
     })
 }
 
-/// Has the thread leave the guest.
-fn leave(info: &SignalInfo, activation: &Activation) -> Action {
+/// Has the thread leave the guest for the host's stack.
+pub(super) fn leave(info: &SignalInfo, activation: &Activation) -> Action {
     Action::Redirect(Regs {
         pc: arch::leave as *const () as usize,
         // `leave` loads the host's stack pointer first and uses the stack only then.

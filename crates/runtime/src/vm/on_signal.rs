@@ -8,9 +8,8 @@ use selvedge_artifact::traps::TrapCode;
 
 use super::activation::{Activation, Ending, TrapRecord};
 use super::custom_handler;
-use super::on_interrupt::{at_stop, on_interrupt, out_of_fuel};
+use super::on_interrupt::{self, at_stop, on_interrupt, out_of_fuel};
 use super::signal_handler::{SignalBehavior, SignalFacts};
-use crate::arch::{self, regs::Regs};
 use crate::code::registry;
 use crate::error::Error;
 use crate::fault::classify::{Decision, Facts, Kind, Place, classify};
@@ -114,15 +113,7 @@ fn leave(info: &SignalInfo, activation: &Activation, ending: Ending) -> Action {
         addr: info.fault_addr,
     };
     activation.trap.set(Some(record));
-    Action::Redirect(Regs {
-        pc: arch::leave as *const () as usize,
-        // `leave` loads the host's stack pointer first and uses the stack only then.
-        sp: info.sp,
-        arg0: 0,
-        arg1: 0,
-        rbx: activation.limits.addr(),
-        rax: 1,
-    })
+    on_interrupt::leave(info, activation)
 }
 
 /// Gives a signal handler that runs on the guest's stack some room below its end.
