@@ -1,6 +1,7 @@
 //! Guests that are stopped from outside: ended, or suspended between any two instructions and resumed.
 
 mod asynchronous;
+mod awaiting;
 mod guests;
 mod hammer;
 mod kill;

@@ -5,6 +5,7 @@
 //!       ^                                                 | the guest is suspended; no frame of the host waits
 //!       '--- poll the future; ready: resume with its output <--'
 //!  slice over: wake myself, Pending --> others get the thread
+//!  killed while it waits: woken (`stop/task.rs`); the future is dropped, the guest ends
 //! ```
 //!
 //! Nothing here knows an executor. The guest needs no code for it: its slices are cut from outside, see
@@ -13,14 +14,16 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::host::error::HostError;
 use crate::host::func::{HostReturn, WasmResults};
 use crate::host::suspend::{Flow, Yield, YieldedVal};
+use crate::host::vmctx::Vmctx;
 use crate::instance::Instance;
 use crate::value::{RunResult, Val};
 
@@ -30,13 +33,49 @@ type Output = Box<dyn Any + Send>;
 /// What a guest hands out that waits for a future.
 struct Pending(Pin<Box<dyn Future<Output = Output> + Send>>);
 
-/// The output on its way back to the host function's continuation.
-struct Done<T>(Result<T, HostError>);
+/// The output on its way back to who waits for it in the guest, or the panic of the future.
+struct Done<T>(std::thread::Result<T>);
+
+/// A future whose panics are values.
+struct Caught<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for Caught<F> {
+    type Output = std::thread::Result<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // It is not polled again after a panic.
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(payload) => Poll::Ready(Err(payload)),
+        }
+    }
+}
+
+/// Suspends the guest until a future is ready; `next` says then, in the guest's run, how it goes on. A panic of the
+/// future is one of `next`.
+pub(crate) fn awaiting<A: Send + 'static, T: WasmResults>(
+    future: impl Future<Output = A> + Send + 'static,
+    next: impl FnOnce(&Vmctx<'_>, A) -> Result<Flow<T>, HostError> + Send + 'static,
+) -> Yield<T> {
+    let caught = Caught(Box::pin(future));
+    let pending = Pending(Box::pin(async move {
+        let done: Output = Box::new(Done(caught.await));
+        done
+    }));
+    let suspended = Yield::expecting(|vmctx, Done(output): Done<A>| match output {
+        Ok(output) => next(vmctx, output),
+        Err(payload) => resume_unwind(payload),
+    });
+    suspended.with_val(pending)
+}
 
 /// The return value of a host function that is not done yet: a future of its results.
 ///
 /// The guest is suspended until it is ready, and with it [`Instance::run_async`]; no thread waits. What the host
-/// function needs of the guest it reads before, and the future may not borrow it.
+/// function needs of the guest it reads before, and the future may not borrow it. If the guest is ended meanwhile, by
+/// a [`KillSwitch`](crate::KillSwitch) or because the run is dropped, so is the future: it is dropped. A panic of the
+/// future is one of the host function.
 ///
 /// ```
 /// # use selvedge_runtime::{Awaiting, HostError, Vmctx};
@@ -51,12 +90,8 @@ impl<T: WasmResults + Send + 'static> Awaiting<T> {
     pub fn new<E: Into<HostError>>(
         future: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Self {
-        let pending = Pending(Box::pin(async move {
-            let done: Output = Box::new(Done(future.await.map_err(Into::into)));
-            done
-        }));
-        let suspended = Yield::expecting(|_, Done(results): Done<T>| results.map(Flow::Return));
-        Self(suspended.with_val(pending))
+        let results = async move { future.await.map_err(Into::into) };
+        Self(awaiting(results, |_, results| results.map(Flow::Return)))
     }
 }
 
@@ -78,19 +113,24 @@ enum Step {
     Run(String, Vec<Val>),
     GoOn,
     Await(Pending),
+    /// Something panics, or has.
+    Torn,
     Over,
 }
 
 /// A run of a guest, as a future: see [`Instance::run_async`].
 ///
 /// It is `Send`, and may be polled on another thread each time. If it is dropped before it is done, the guest is
-/// ended: the instance must be [reset](Instance::reset) then.
+/// ended: the instance must be [reset](Instance::reset) then. A [`KillSwitch`](crate::KillSwitch) ends it wherever it
+/// is: in the guest, or while that waits, for which the task is woken.
 #[must_use = "a guest runs when its future is polled"]
 pub struct RunAsync<'a> {
     instance: &'a mut Instance,
     step: Step,
     slice: Option<Duration>,
     fuel: Option<u64>,
+    /// Whether a task was told to who may end the guest.
+    is_woken: bool,
 }
 
 /// How long a guest runs at a time, if nothing else is said.
@@ -141,50 +181,75 @@ impl Future for RunAsync<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            // If something panics, the run is over.
-            let result = match std::mem::replace(&mut self.step, Step::Over) {
+            let result = match std::mem::replace(&mut self.step, Step::Torn) {
                 Step::Run(entrypoint, args) => {
                     self.advance(|instance| instance.run(&entrypoint, &args))
                 }
                 Step::GoOn => self.advance(Instance::resume),
-                Step::Await(mut pending) => match pending.0.as_mut().poll(cx) {
-                    Poll::Ready(output) => {
-                        self.advance(|instance| instance.resume_with(Some(output)))
-                    }
-                    Poll::Pending => {
-                        self.step = Step::Await(pending);
-                        return Poll::Pending;
-                    }
+                Step::Await(pending) => match ready!(self.poll_pending(pending, cx)) {
+                    Some(output) => self.advance(|instance| instance.resume_with(Some(output))),
+                    None => self.instance.end_suspended(),
                 },
-                Step::Over => return Poll::Ready(Err(Error::InvalidArgument("the run is over"))),
+                over @ (Step::Torn | Step::Over) => {
+                    self.step = over;
+                    return Poll::Ready(Err(Error::InvalidArgument("the run is over")));
+                }
             };
-            match result {
+            self.step = match result {
                 Ok(RunResult::OutOfFuel) if self.fuel.is_some() => {
                     let units = self.fuel.unwrap_or_default();
                     self.instance.set_fuel(units)?;
-                    self.step = Step::GoOn;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                    Step::GoOn
                 }
-                Ok(RunResult::Preempted) => {
-                    self.step = Step::GoOn;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+                Ok(RunResult::Preempted) => Step::GoOn,
                 Ok(RunResult::Yielded(val)) => match val.downcast::<Pending>() {
-                    Ok(pending) => self.step = Step::Await(*pending),
-                    Err(val) => return Poll::Ready(Ok(RunResult::Yielded(val))),
+                    Ok(pending) => {
+                        self.step = Step::Await(*pending);
+                        continue;
+                    }
+                    Err(val) => {
+                        self.step = Step::Over;
+                        return Poll::Ready(Ok(RunResult::Yielded(val)));
+                    }
                 },
-                result => return Poll::Ready(result),
-            }
+                result => {
+                    self.step = Step::Over;
+                    return Poll::Ready(result);
+                }
+            };
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
+    }
+}
+
+impl RunAsync<'_> {
+    /// Polls what the guest waits for: the output, or nothing if somebody wants the end of the guest. Then the future
+    /// is dropped already.
+    fn poll_pending(&mut self, mut pending: Pending, cx: &mut Context<'_>) -> Poll<Option<Output>> {
+        let guest = self.instance.store.interruptible();
+        if guest.words.is_wanted() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(output) = pending.0.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if guest.wakes(cx.waker()) {
+            return Poll::Ready(None);
+        }
+        self.is_woken = true;
+        self.step = Step::Await(pending);
+        Poll::Pending
     }
 }
 
 impl Drop for RunAsync<'_> {
     fn drop(&mut self) {
+        if self.is_woken {
+            self.instance.store.wait_hook.task().forget();
+        }
         // In the beginning nothing has run, and in the end the caller has what came of it.
-        if matches!(self.step, Step::GoOn | Step::Await(_)) {
+        if matches!(self.step, Step::GoOn | Step::Await(_) | Step::Torn) {
             self.instance.give_up();
         }
     }
@@ -242,6 +307,7 @@ impl Instance {
             step,
             slice: Some(SLICE),
             fuel: None,
+            is_woken: false,
         }
     }
 }

@@ -31,6 +31,7 @@ use selvedge_artifact::ids::MemoryIdx;
 use crate::error::Error;
 use crate::fault::core_dump;
 use crate::fault::details::FaultDetails;
+use crate::host::error::TerminationDetails;
 use crate::host::suspend::YieldedVal;
 use crate::host::vmctx::{HeapRef, HeapRefMut};
 use crate::module::Module;
@@ -238,6 +239,17 @@ impl Instance {
             self.store.limits.words().renew();
             self.store.state.set(State::Terminated);
         }
+    }
+
+    /// Ends a suspended guest whose end somebody wants, without letting its host function go on.
+    pub(crate) fn end_suspended(&mut self) -> Result<RunResult, Error> {
+        self.store.state.get().check_resume()?;
+        crate::vm::resume::abandon(&self.store)?;
+        // Said before the place is: whoever wants the end does not take it back then.
+        self.store.limits.words().honour();
+        self.store.limits.words().end();
+        self.store.state.set(State::Terminated);
+        Err(Error::RuntimeTerminated(TerminationDetails::Remote))
     }
 
     /// What a call tells the embedder.

@@ -16,8 +16,9 @@ use crate::vm::limits::LimitsCell;
 /// A run that is ended so returns [`TerminationDetails::Remote`](crate::TerminationDetails::Remote), and the
 /// instance must be [reset](Instance::reset) before it runs again. Guest code is interrupted wherever it is; a
 /// host function is not, and the guest ends when it returns (see [`Vmctx::interrupted`]), but those that wait in
-/// the runtime or in WASI return at once. If the run ends otherwise meanwhile, by a fault or because a host
-/// function says so, that is what its caller gets.
+/// the runtime or in WASI return at once, and where a guest waits for a future ([`Awaiting`](crate::Awaiting)) whoever
+/// polls the run is woken. If the run ends otherwise meanwhile, by a fault or because a host function says so, that
+/// is what its caller gets.
 ///
 /// A switch is for one run. When that is over, or the instance was reset or dropped, it does nothing; it can be
 /// kept for ever, and holds a few hundred bytes. A suspended guest is still in its run.

@@ -4,6 +4,7 @@
 //! ```text
 //!  fuel       budgets of fuel
 //!  parking    where guests wait at an address of a shared memory
+//!  task       who polls a run that waits for a future, and how it is woken for the end
 //!  words      the words by which other threads stop a guest: a state machine
 //!  decide     what becomes of an interrupted thread: a pure function
 //!  kill       KillSwitch: ends a run from any thread
@@ -15,4 +16,5 @@ pub(crate) mod fuel;
 pub(crate) mod kill;
 pub(crate) mod parking;
 pub(crate) mod preempt;
+pub(crate) mod task;
 pub(crate) mod words;

@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use super::task::Task;
 use super::words::Words;
 use crate::primitive::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -156,12 +157,14 @@ impl ParkingLot {
     }
 }
 
-/// How another thread ends a wait of a guest, in the runtime or in a host function: each store has one, and who
-/// wants to end the guest keeps it.
+/// How another thread ends a wait of a guest, in the runtime, in a host function or for a future: each store has one,
+/// and who wants to end the guest keeps it.
 #[derive(Default)]
 pub(crate) struct WaitHook {
     /// The run that waits, and what wakes it.
     waiting: Mutex<Option<(u64, Wake)>>,
+    /// The task that waits with a guest that is suspended.
+    task: Task,
 }
 
 /// Wakes one that waits.
@@ -182,6 +185,12 @@ impl WaitHook {
         {
             wake();
         }
+        self.task.wake();
+    }
+
+    /// The task that waits with a guest that is suspended.
+    pub(crate) fn task(&self) -> &Task {
+        &self.task
     }
 }
 
