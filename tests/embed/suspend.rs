@@ -534,6 +534,45 @@ fn a_guest_that_a_host_function_called_is_not_suspended_under_it() {
 }
 
 #[test]
+fn a_host_function_that_a_host_function_called_suspends_no_guest() {
+    let mut sandbox = Sandbox::new();
+    sandbox
+        .linker
+        .suspending_func("h", "middle", |vmctx: &Vmctx<'_>| {
+            vmctx.yield_().map(|()| 1_i32)
+        })
+        .unwrap()
+        .func("h", "word", |_: &Vmctx<'_>| -> Flow<i32> {
+            Yield::returning(2).into()
+        })
+        .unwrap()
+        .func("h", "closure", |_: &Vmctx<'_>| -> Flow<i32> {
+            Yield::then(|_: &Vmctx<'_>| Ok(Flow::Return(3))).into()
+        })
+        .unwrap()
+        .func("h", "outer", |vmctx: &Vmctx<'_>| {
+            for name in ["middle", "word", "closure"] {
+                let error = vmctx.call_export(name, &[]).unwrap_err();
+                assert!(matches!(error, RuntimeError::YieldRefused(_)), "{error}");
+            }
+            Flow::from(Yield::returning(4))
+        })
+        .unwrap();
+    let mut instance = sandbox.instance(
+        r#"(module
+            (import "h" "middle" (func (result i32))) (export "middle" (func 0))
+            (import "h" "word" (func (result i32))) (export "word" (func 1))
+            (import "h" "closure" (func (result i32))) (export "closure" (func 2))
+            (import "h" "outer" (func $outer (result i32)))
+            (func (export "run") (result i32) (i32.add (call $outer) (i32.const 10))))"#,
+    );
+    for _ in 0..3 {
+        assert!(instance.run("run", &[]).unwrap().is_yielded());
+        assert_eq!(returned_i32(instance.resume()), 14);
+    }
+}
+
+#[test]
 fn a_host_function_that_no_guest_called_can_suspend_none() {
     let mut sandbox = Sandbox::new();
     sandbox

@@ -104,7 +104,12 @@ impl Callee {
                 let mut slots = vec![ArraySlot::default(); count];
                 store_args(&mut slots);
                 let caller = &store.members[*position];
-                let outermost = store.depth.get() == 0 && !store.under_host.replace(true);
+                let depth = store.depth.get();
+                if depth > 0 {
+                    // It is called by a host function, and not by the guest: it can't suspend that.
+                    store.depth.set(depth + 1);
+                }
+                let outermost = depth == 0 && !store.under_host.replace(true);
                 let words = store.limits.words();
                 if outermost {
                     words.begin(thread::os_id());
@@ -119,6 +124,7 @@ impl Callee {
                         Some(outcome) => Err(failed(store, outcome, outermost)),
                     }
                 };
+                store.depth.set(depth);
                 if outermost {
                     over(store, &mut result);
                     store.under_host.set(false);
