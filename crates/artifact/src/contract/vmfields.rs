@@ -87,7 +87,7 @@ macro_rules! with_vm_structs {
                 /// host's stack; read on every way out of the guest.
                 host_sp: u64,
                 /// Why the guest is to be left, as the thread that runs it says. The trampolines test this and
-                /// the next field as one word before they return to the guest.
+                /// the next field before they return to the guest.
                 request: u32,
                 /// What other threads want of the guest. They and the signal handler change it, atomically.
                 interrupt: u32,

@@ -156,8 +156,10 @@ pub(crate) enum Frame {
     Saved,
     /// The return address is at the stack pointer.
     Return,
-    /// The next instruction of the guest is the one in r11, and its frame is complete.
+    /// The guest goes on at the address in r11, at a landing pad, and its frame is complete.
     Pad,
+    /// The guest goes on at the return address in r11, and its frame is complete.
+    Returned,
 }
 
 /// What is on the guest's stack at the pc of a door.
@@ -174,14 +176,14 @@ pub(crate) fn frame_at(pc: usize) -> Frame {
     if pads.into_iter().any(|(open, shut)| within(open, shut)) {
         return Frame::Pad;
     }
-    // `ret` is the last instruction of every other door, one byte long.
-    let last = [
-        address!("call_shut"),
-        address!("metered_shut"),
-        address!("resume_shut"),
-    ];
-    if last.into_iter().any(|shut| pc + 1 == shut) {
+    // `ret` is the last instruction, one byte long, or a pop and a jump of five bytes.
+    let last = [address!("call_shut"), address!("metered_shut")];
+    let behind = address!("resume_shut");
+    if last.into_iter().any(|shut| pc + 1 == shut) || pc + 5 == behind {
         return Frame::Return;
+    }
+    if pc + 3 == behind {
+        return Frame::Returned;
     }
     Frame::Saved
 }
@@ -234,10 +236,13 @@ mod tests {
         assert!(matches!(frame_at(address!("call_open")), Frame::Saved));
         assert!(matches!(frame_at(address!("call_shut") - 1), Frame::Return));
         assert!(matches!(frame_at(address!("call_shut") - 2), Frame::Saved));
-        assert!(matches!(
-            frame_at(address!("resume_shut") - 1),
-            Frame::Return
-        ));
+        let resume = address!("resume_shut");
+        assert!(matches!(frame_at(resume - 3), Frame::Returned));
+        assert!(matches!(frame_at(resume - 5), Frame::Return));
+        assert!(matches!(frame_at(resume - 6), Frame::Saved));
+        // SAFETY: reads code of this room: `pop rbp`, `pop r11`, `jmp r11`.
+        let end = unsafe { *((resume - 6) as *const [u8; 6]) };
+        assert_eq!(end, [0x5d, 0x41, 0x5b, 0x41, 0xff, 0xe3]);
         assert!(matches!(frame_at(address!("metered_pad_open")), Frame::Pad));
     }
 }

@@ -31,6 +31,7 @@ use selvedge_artifact::vmoffsets::VMOffsets;
 use super::phase;
 use super::places::mark;
 use crate::vm::context::{ArraySlot, VMFuncRef, VMRuntimeLimits};
+use crate::vm::limits::LEAVE;
 use crate::vm::unwind::Resume;
 
 /// The registers that a call preserves, as the frames of a guest that was left through
@@ -211,7 +212,9 @@ macro_rules! guest_to_host {
                 "mov dword ptr [r10 + {place}], {in_guest}",
                 "mov rsp, rbp", // kept by the host function
                 mark!($label, "_open"),
-                "cmp qword ptr [r10 + {request}], 0",
+                // Two loads: one of both would have to wait for the store of a host function that suspends.
+                "mov r11d, [r10 + {request}]",
+                "or r11d, [r10 + {interrupt}]",
                 "jne 2f",
                 mark!($label, "_past"),
                 "pop rbp",
@@ -225,6 +228,8 @@ macro_rules! guest_to_host {
                 "4:",
                 "mov dword ptr [r10 + {place}], {in_host}",
                 "mov rsp, [r10 + {host_sp}]",
+                "cmp dword ptr [r10 + {request}], {leave_only}",
+                "je 3f",
                 "sub rsp, 16",
                 "mov [rsp], r10",
                 "call {on_request}",
@@ -256,6 +261,12 @@ macro_rules! guest_to_host {
                 "mov [r10 + {r15}], r15",
                 "mov rbx, r10",
                 "mov eax, 1",
+                // The processor expects the next `ret` to lead back into the guest. It learns here that it does not,
+                // and is right again about the one of `leave`, if the guest was let go on by `resume`.
+                "lea r11, [rip + 6f]",
+                "push r11",
+                "ret",
+                "6:",
                 "jmp {leave}",
                 mark!($label, "_end"),
                 place = const offset_of!(Control, place),
@@ -279,6 +290,7 @@ macro_rules! guest_to_host {
                 exit_pc = const offset_of!(VMRuntimeLimits, last_wasm_exit_pc),
                 host_sp = const offset_of!(VMRuntimeLimits, host_sp),
                 request = const offset_of!(VMRuntimeLimits, request),
+                leave_only = const LEAVE,
                 body = const offset_of!(VMFuncRef, body),
                 leave = sym leave,
                 $($operand)*
@@ -352,7 +364,9 @@ pub(crate) unsafe extern "C" fn resume(control: *const Control, result: u64) -> 
         "jne 4f",
         mark!("resume_past"),
         "pop rbp",
-        "ret",
+        // No `ret`: the processor would expect it to lead to whoever called this.
+        "pop r11",
+        "jmp r11",
         mark!("resume_shut"),
         "4:",
         mark!("resume_stop"),

@@ -192,6 +192,20 @@ impl<T: WasmResults> Yield<T> {
         self
     }
 
+    /// The word that the host function returns in a register, and what is handed out, if the host function has
+    /// nothing else left to do.
+    ///
+    /// # Errors
+    ///
+    /// Itself, if it has.
+    #[inline]
+    pub(crate) fn into_word(self) -> Result<(u64, YieldedVal), Self> {
+        match self.next {
+            Next::Return(results) if T::COUNT <= 1 => Ok((to_word(results), self.val)),
+            _ => Err(self),
+        }
+    }
+
     /// Forgets the type of the results.
     pub(crate) fn erased(self) -> (YieldedVal, Expects, Erased) {
         let next = match self.next {
@@ -246,9 +260,7 @@ impl Results {
         if T::COUNT > 1 {
             return Self::Many(Box::new(to_bits(results)));
         }
-        let mut one = 0;
-        results.store(&mut |_, value| one = value);
-        Self::One(one)
+        Self::One(to_word(results))
     }
 
     /// The results as bits, as many as there are.
@@ -258,6 +270,14 @@ impl Results {
             Self::Many(bits) => &**bits,
         }
     }
+}
+
+/// The one result as bits, or 0 if there is none.
+#[inline]
+fn to_word<T: WasmResults>(results: T) -> u64 {
+    let mut word = 0;
+    results.store(&mut |_, value| word = value);
+    word
 }
 
 /// Results as bits.
@@ -356,6 +376,7 @@ impl Vmctx<'_> {
 
 impl Store {
     /// Whether the guest can be suspended by a host function that is running.
+    #[inline]
     pub(crate) fn check_suspendable(&self) -> Result<(), HostError> {
         match self.depth.get() {
             1 if !self.under_host.get() => {}

@@ -198,6 +198,7 @@ impl Instance {
     /// # Panics
     ///
     /// As [`Instance::run`].
+    #[inline]
     pub fn resume(&mut self) -> Result<RunResult, Error> {
         self.resume_with(None)
     }
@@ -216,6 +217,7 @@ impl Instance {
         self.resume_with(Some(Box::new(val)))
     }
 
+    #[inline]
     pub(crate) fn resume_with(&mut self, val: Option<Box<dyn Any>>) -> Result<RunResult, Error> {
         self.store.state.get().check_resume()?;
         if self.is_out_of_fuel() && self.fuel() == Some(0) && val.is_none() {
@@ -253,6 +255,7 @@ impl Instance {
     }
 
     /// What a call tells the embedder.
+    #[inline]
     fn result(&self, result: Result<Vec<Val>, Error>) -> Result<RunResult, Error> {
         match result {
             Ok(values) => Ok(RunResult::Returned(UntypedRetVal::new(values))),

@@ -96,8 +96,8 @@ pub(crate) struct Store {
     /// Whether something has happened after which the store can't be kept for another instance.
     spoilt: Cell<bool>,
     pending: Cell<Option<Outcome>>,
-    /// Whether what is pending is an exception, which the guest may catch.
-    throws: Cell<bool>,
+    /// Whether the guest is left because a host function suspends it. Nothing is pending then.
+    yields: Cell<bool>,
     id: u64,
     foreign: RefCell<Foreign>,
     externs: RefCell<Externs>,
@@ -156,7 +156,7 @@ impl Store {
             program: None,
             spoilt: Cell::new(false),
             pending: Cell::new(None),
-            throws: Cell::new(false),
+            yields: Cell::new(false),
             id: next_ids(),
             foreign: RefCell::default(),
             externs: RefCell::default(),
@@ -221,7 +221,7 @@ impl Store {
             program: _,
             spoilt: _,
             pending,
-            throws,
+            yields,
             id,
             foreign: _,
             externs: _,
@@ -259,7 +259,7 @@ impl Store {
         starts_itself.set(false);
         *alloc = AllocStrategy::default();
         pending.set(None);
-        throws.set(false);
+        yields.set(false);
         *id += 1;
         if id.is_multiple_of(IDS_AT_ONCE) {
             *id = next_ids();
@@ -273,9 +273,28 @@ impl Store {
 
     /// Keeps why the guest is to be left, and has the trampoline leave it.
     pub(crate) fn raise(&self, outcome: Outcome) {
-        self.throws.set(outcome.is_exception());
+        self.yields.set(false);
+        self.limits.request_leave(outcome.is_exception());
         self.pending.set(Some(outcome));
-        self.limits.request_leave();
+    }
+
+    /// Has the trampoline leave the guest, because a host function suspends it and hands out this.
+    #[inline]
+    pub(crate) fn raise_yield(&self, val: YieldedVal) {
+        self.yielded.set(Some(val));
+        self.yields.set(true);
+        self.limits.request_leave(false);
+    }
+
+    /// Whether the guest was left because a host function suspends it. The next time that is asked it is not.
+    #[inline]
+    pub(crate) fn take_yield(&self) -> bool {
+        let yields = self.yields.get();
+        if yields {
+            self.yields.set(false);
+            self.limits.clear_request();
+        }
+        yields
     }
 
     /// Whether a reason to leave the guest is there.
@@ -285,7 +304,7 @@ impl Store {
 
     /// Whether the reason to leave the guest is an exception.
     pub(crate) fn throws(&self) -> bool {
-        self.throws.get()
+        self.limits.is_thrown()
     }
 
     /// Takes why the guest was left.

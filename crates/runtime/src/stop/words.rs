@@ -128,10 +128,14 @@ impl Words<'_> {
     }
 
     /// The guest is suspended. A wish to suspend it is fulfilled.
-    #[cold]
+    #[inline]
     pub(crate) fn suspend(&self) {
         self.set_phase(phase::SUSPENDED);
-        self.interrupt.fetch_and(!PREEMPT, Ordering::Relaxed);
+        light_barrier();
+        // Whoever wishes it from here on finds that it is suspended, and takes the wish back.
+        if self.interrupt.load(Ordering::Relaxed) & PREEMPT != 0 {
+            self.interrupt.fetch_and(!PREEMPT, Ordering::Relaxed);
+        }
     }
 
     /// The run is over; whether somebody wanted its end, and was told that it has it.

@@ -12,7 +12,6 @@ use selvedge_artifact::traps::TrapCode;
 use super::context::VMRuntimeLimits;
 use crate::fault::details::TrapInfo;
 use crate::host::error::HostError;
-use crate::host::suspend::YieldedVal;
 use crate::instance::exceptions::Exn;
 use crate::instance::store::Store;
 use crate::stack::Bounds;
@@ -27,8 +26,6 @@ pub(crate) enum Outcome {
     Panic(Box<dyn Any + Send>),
     /// A libcall trapped.
     Trap(TrapCode, Option<Box<TrapInfo>>),
-    /// A host function suspended the guest, and hands out a value or nothing.
-    Yield(YieldedVal),
     /// The guest threw, and nothing of it catches.
     Exception(Rc<Exn>),
 }
@@ -163,6 +160,12 @@ impl Activation {
         let _restore = Restore(outer);
         self.outer.set(outer);
         call()
+    }
+
+    /// Whether the signal handler has stopped the guest.
+    #[inline]
+    pub(crate) fn was_stopped(&self) -> bool {
+        self.trap.get().is_some() || self.interrupted.get().is_some()
     }
 
     /// Whether the caller stands on the stack of this thread's innermost guest.

@@ -170,7 +170,5 @@ fn failed(store: &Store, outcome: Outcome, outermost: bool) -> Stopped {
         Outcome::Host(HostError::Error(error)) => super::enter::host_error(error),
         Outcome::Host(HostError::Exception(exception)) => store.uncaught(*exception, &[]),
         Outcome::Exception(exn) => store.uncaught(store.exception_of(&exn), &[]),
-        // Refused before it gets here: there is no guest to be suspended.
-        Outcome::Yield(_) => Error::InstanceYielded,
     })
 }

@@ -357,6 +357,7 @@ pub(super) fn stopped(store: &Store, activation: &Activation) -> Stopped {
 
 fn reason(store: &Store, activation: &Activation) -> Stopped {
     let exit = store.limits.exit();
+    let yields = store.take_yield();
     let outcome = store.take_outcome();
     if let Some(trap) = activation.trap.take() {
         let start = Start {
@@ -409,6 +410,7 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
             store.limits.words().honour();
             return Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote));
         }
+        None if yields => return Stopped::Yielded,
         None => {}
     }
     // The frame that `exit.fp` names is the trampoline's: it holds the guest's frame pointer, and the
@@ -432,10 +434,6 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
             Stopped::Error(Error::RuntimeTerminated(details))
         }
         Some(Outcome::Panic(payload)) => Stopped::Panic(payload),
-        Some(Outcome::Yield(val)) => {
-            store.yielded.set(Some(val));
-            Stopped::Yielded
-        }
         Some(Outcome::Trap(code, detail)) => Stopped::Error(fault(code, detail)),
         Some(Outcome::Host(HostError::Trap(code))) => Stopped::Error(fault(code, None)),
         Some(Outcome::Host(HostError::Terminate(details))) => {

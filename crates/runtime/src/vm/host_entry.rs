@@ -68,13 +68,17 @@ pub(crate) unsafe fn run<F: 'static, T: WasmResults>(
     // the instance that is calling owns the record and keeps the function (I-11).
     let (env, caller) = unsafe { (&*((*func_ref).ctx as *const Env<F>), &*caller) };
     let vmctx = Vmctx::new(caller);
-    match host_boundary(|| on_host_stack(|| body(&env.func, &vmctx))) {
-        Ok(Ok(Flow::Return(value))) => Some(value),
-        Ok(Ok(Flow::Yield(suspended))) => {
-            resume::park(caller, place::<T>(slots), suspended.erased());
+    // What the body says is looked at inside, where it need not be moved first.
+    let run = || match on_host_stack(|| body(&env.func, &vmctx)) {
+        Ok(Flow::Return(value)) => Some(value),
+        Ok(Flow::Yield(suspended)) => {
+            resume::park(caller, place::<T>(slots), suspended);
             None
         }
-        Ok(Err(error)) => fail(caller, Outcome::Host(error)),
+        Err(error) => fail(caller, Outcome::Host(error)),
+    };
+    match host_boundary(run) {
+        Ok(value) => value,
         Err(reason) => fail(caller, reason.into()),
     }
 }
@@ -105,7 +109,7 @@ pub(crate) unsafe fn run_on_fiber<F: 'static, T: WasmResults>(
                     caller.store().suspension.set_results(to_bits(value));
                 }
                 Ok(Ok(Flow::Yield(suspended))) => {
-                    resume::park(caller, place, suspended.erased());
+                    resume::park(caller, place, suspended);
                 }
                 Ok(Err(error)) => caller.store().raise(Outcome::Host(error)),
                 Err(reason) => caller.store().raise(reason.into()),

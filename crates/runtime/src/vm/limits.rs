@@ -9,7 +9,9 @@ use crate::arch::{Control, ParkedRegs};
 use crate::stop::words::{FIRST_TICKET, Words};
 
 /// Request bit: leave the guest, the reason is in the store.
-const LEAVE: u32 = 1;
+pub(crate) const LEAVE: u32 = 1;
+/// Request bit, beside the other one: the reason is an exception, which the guest may catch.
+const THROWN: u32 = 2;
 
 /// A `VMRuntimeLimits` that trampolines write and read beside the host, with what other threads look at.
 ///
@@ -172,10 +174,17 @@ impl LimitsCell {
         unsafe { (*self.0.get()).parked.set_pinned(count.cast_unsigned()) };
     }
 
-    /// Has the trampoline leave the guest.
-    pub(crate) fn request_leave(&self) {
+    /// Has the trampoline leave the guest, if that does not catch what was `thrown`.
+    pub(crate) fn request_leave(&self, thrown: bool) {
+        let request = if thrown { LEAVE | THROWN } else { LEAVE };
         // SAFETY: as for `exit`.
-        unsafe { (*self.0.get()).limits.request |= LEAVE };
+        unsafe { (*self.0.get()).limits.request = request };
+    }
+
+    /// Whether the guest is to be left for an exception.
+    pub(crate) fn is_thrown(&self) -> bool {
+        // SAFETY: as for `exit`.
+        unsafe { (*self.0.get()).limits.request & THROWN != 0 }
     }
 
     /// Whether the trampoline is to leave the guest. Can be called in a signal handler of the guest's thread.
@@ -187,6 +196,6 @@ impl LimitsCell {
     /// Takes the request back.
     pub(crate) fn clear_request(&self) {
         // SAFETY: as for `exit`.
-        unsafe { (*self.0.get()).limits.request &= !LEAVE };
+        unsafe { (*self.0.get()).limits.request = 0 };
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!  run ---> guest ---> host function: yield      Store::suspension   how the host function goes on
 //!  <--- Yielded <--- leave                       Store::parked       the guest's stack, its slots
+//!                                                Store::yielded      what it handed out
 //!
 //!  resume ---> host function goes on ---> arch::resume ---> guest ---> ...
 //!         |                          '--> fails: a request, which arch::resume obeys
@@ -11,6 +12,9 @@
 //!
 //! While it waits, `depth` is 0, `running` is null, the limits keep the guest's exit, and the state of the
 //! store is `Yielded`, in which nothing else enters the guest.
+//!
+//! Programs yield often, so the way out and in again is short where a host function has nothing left to do but to
+//! return a word: nothing that waits is moved then, it is changed where it is.
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
 use core::cell::Cell;
@@ -30,8 +34,9 @@ use crate::arch::{self, capture, places};
 use crate::error::Error;
 use crate::fault::details::WasmBacktrace;
 use crate::host::error::HostError;
+use crate::host::func::WasmResults;
 use crate::host::suspend::{
-    Answer, Bits, Erased, ErasedCall, ErasedFlow, Expects, Results, YieldedVal,
+    Answer, Bits, Erased, ErasedCall, ErasedFlow, Expects, Results, Yield, YieldedVal,
 };
 use crate::host::vmctx::Vmctx;
 use crate::instance::record::Record;
@@ -112,6 +117,10 @@ impl Place {
 /// The part of a store that deals with suspended host functions.
 #[derive(Default)]
 pub(crate) struct Suspension {
+    /// What the host function returns in a register when the guest is resumed without a value, if that is all that
+    /// it has left to do.
+    returns: Cell<Option<u64>>,
+    /// How it goes on otherwise.
     waiting: Cell<Option<Waiting>>,
     /// What a host function on a fiber hands out with the slice that it ends.
     asked: Cell<Option<(YieldedVal, Expects)>>,
@@ -156,28 +165,41 @@ impl Suspension {
 }
 
 /// Has the guest of a host function left, because the host function says so by what it returns.
-#[cold]
-pub(super) fn park(
-    caller: &Record,
-    place: Place,
-    (val, expects, next): (YieldedVal, Expects, Erased),
-) {
+#[inline]
+pub(super) fn park<T: WasmResults>(caller: &Record, place: Place, suspended: Yield<T>) {
     let store = caller.store();
     if let Err(error) = store.check_suspendable() {
         store.raise(Outcome::Host(error));
         return;
     }
+    let suspended = match place {
+        Place::Register => suspended.into_word(),
+        Place::Slots(..) => Err(suspended),
+    };
+    match suspended {
+        Ok((word, val)) => {
+            store.suspension.returns.set(Some(word));
+            store.raise_yield(val);
+        }
+        Err(suspended) => park_erased(caller, place, suspended.erased()),
+    }
+}
+
+/// As [`park`], when it has been checked that the guest can be suspended.
+#[cold]
+fn park_erased(caller: &Record, place: Place, (val, expects, next): (YieldedVal, Expects, Erased)) {
     let continuation = match next {
         Erased::Return(results) => Continuation::Results(results),
         Erased::Call(call) => Continuation::Call(call),
     };
+    let store = caller.store();
     store.suspension.waiting.set(Some(Waiting {
         continuation,
         expects,
         caller,
         place,
     }));
-    store.raise(Outcome::Yield(val));
+    store.raise_yield(val);
 }
 
 /// Runs the first slice of a host function on a fiber; whether it has returned. If not, a request is there.
@@ -219,7 +241,7 @@ fn wait(store: &Store, caller: *const Record, place: Place, fiber: Fiber) {
         caller,
         place,
     }));
-    store.raise(Outcome::Yield(val));
+    store.raise_yield(val);
 }
 
 /// Lets the suspended guest of a store go on; the values that it returns.
@@ -231,9 +253,22 @@ fn wait(store: &Store, caller: *const Record, place: Place, fiber: Fiber) {
 pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
     lazy_per_thread_init()?;
     check_host_stack(store)?;
+    if let Some(result) = store.suspension.returns.get() {
+        Expects::default().check(&answer)?;
+        if let Some(parked) = store.parked.take() {
+            store.suspension.returns.set(None);
+            return go_on_yielded(store, parked, || result);
+        }
+    }
     if store.state.get() == State::Preempted {
         return go_on_preempted(store, &answer);
     }
+    resume_waiting(store, answer)
+}
+
+/// Lets a guest go on whose host function has more to do than to return a word.
+#[inline(never)]
+fn resume_waiting(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
     let (Some(waiting), Some(parked)) = (store.suspension.waiting.take(), store.parked.take())
     else {
         return Err(Error::InvalidArgument("the guest is not suspended"));
@@ -243,10 +278,20 @@ pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
         store.parked.set(Some(parked));
         return Err(error);
     }
+    go_on_yielded(store, parked, || go_on(store, waiting, answer))
+}
+
+/// Lets a guest go on that a host function has suspended; `result` finishes the host function.
+#[inline]
+fn go_on_yielded(
+    store: &Store,
+    parked: Parked,
+    result: impl FnOnce() -> u64,
+) -> Result<Vec<Val>, Error> {
     store.yielded.set(None);
     on_stack(store, parked, || {
         store.limits.words().begin(thread::os_id());
-        let result = go_on(store, waiting, answer);
+        let result = result();
         if store.counts_fuel() {
             store.limits.park_fuel();
         }
@@ -258,6 +303,7 @@ pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
 }
 
 /// Lets a guest go on that was suspended between two instructions.
+#[inline(never)]
 fn go_on_preempted(store: &Store, answer: &Answer) -> Result<Vec<Val>, Error> {
     Expects::default().check(answer)?;
     let Some(parked) = store.parked.take() else {
@@ -279,6 +325,7 @@ fn go_on_preempted(store: &Store, answer: &Answer) -> Result<Vec<Val>, Error> {
 }
 
 /// Lets a guest go on, on the stack that was kept for it.
+#[inline]
 fn on_stack(store: &Store, parked: Parked, go_on: impl FnOnce() -> u64) -> Result<Vec<Val>, Error> {
     store.state.set(State::Ready);
     let bounds = parked.stack.bounds();
@@ -291,10 +338,29 @@ fn on_stack(store: &Store, parked: Parked, go_on: impl FnOnce() -> u64) -> Resul
     store.running.set(bounds);
     store.depth.set(1);
     let left = activation.publish(go_on);
+    if left != 0 && !activation.was_stopped() && store.take_yield() {
+        store.state.set(State::Yielded);
+        store.limits.words().suspend();
+        store.depth.set(0);
+        store.running.set(ptr::null());
+        store.parked.set(Some(parked));
+        return Err(Error::InstanceYielded);
+    }
+    finish(store, &activation, parked, left)
+}
+
+/// What the guest comes to that has been left on the stack that was kept for it.
+#[inline(never)]
+fn finish(
+    store: &Store,
+    activation: &Activation,
+    parked: Parked,
+    left: u64,
+) -> Result<Vec<Val>, Error> {
     let mut result = if left == 0 {
         Ok(parked.results(store))
     } else {
-        Err(stopped(store, &activation))
+        Err(stopped(store, activation))
     };
     over(store, &mut result);
     store.depth.set(0);
@@ -353,7 +419,10 @@ fn go_on(store: &Store, waiting: Waiting, answer: Answer) -> u64 {
             let caller = unsafe { &*caller };
             match host_boundary(|| call(&Vmctx::new(caller), answer)) {
                 Ok(Ok(ErasedFlow::Return(results))) => return place.put(results.bits()),
-                Ok(Ok(ErasedFlow::Yield(suspended))) => park(caller, place, suspended),
+                Ok(Ok(ErasedFlow::Yield(suspended))) => match store.check_suspendable() {
+                    Ok(()) => park_erased(caller, place, suspended),
+                    Err(error) => store.raise(Outcome::Host(error)),
+                },
                 Ok(Err(error)) => store.raise(Outcome::Host(error)),
                 Err(reason) => store.raise(reason.into()),
             }
@@ -384,7 +453,9 @@ fn go_on(store: &Store, waiting: Waiting, answer: Answer) -> u64 {
 /// [`Error::OtherThread`] if there are frames of another thread. Nothing is changed then.
 pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
     let Some(mut waiting) = store.suspension.waiting.take() else {
-        // Suspended from outside it has nothing of the host's that waits.
+        // Suspended from outside, or by a word that is to be returned, it has nothing of the host's that waits.
+        store.suspension.returns.set(None);
+        store.yielded.set(None);
         if let Some(parked) = store.parked.take() {
             cache::release(parked.stack);
         }
@@ -427,7 +498,9 @@ fn unwind(store: &Store, fiber: Fiber) -> Option<Fiber> {
     store.suspension.unwinding.set(false);
     // What it says at last is nobody's business any more: the guest is given up.
     drop(store.take_outcome());
+    store.suspension.returns.set(None);
     drop(store.suspension.waiting.take());
+    store.yielded.set(None);
     left
 }
 
@@ -499,6 +572,7 @@ fn interrupted_at(
         Some(_) => match places::frame_at(stopped.pc) {
             places::Frame::None => None,
             places::Frame::Pad => Some(start(stopped.r11, stopped.fp, false)),
+            places::Frame::Returned => Some(start(stopped.r11, stopped.fp, true)),
             places::Frame::Saved => words_at(stack, stopped.sp).map(|[fp, pc]| start(pc, fp, true)),
             places::Frame::Return => {
                 words_at(stack, stopped.sp).map(|[pc, _]| start(pc, stopped.fp, true))
