@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 use selvedge::{
-    Awaiting, HostError, InstanceHandle, KillError, KillSuccess, KillSwitch, Limits, RunResult,
-    RuntimeError, TerminationDetails, Vmctx,
+    Awaiting, HostError, InstanceHandle, KillError, KillSuccess, KillSwitch, Limits, RunAsync,
+    RunResult, RuntimeError, TerminationDetails, Vmctx,
 };
 use selvedge_tests::sandbox::{Sandbox, returned_i32};
 use tokio::runtime::Builder;
@@ -68,6 +68,11 @@ fn sandbox(slots: u32, act: Arc<Act>) -> (Sandbox, Arc<Counts>) {
 fn waiting() -> (InstanceHandle, Arc<Counts>) {
     let (sandbox, counts) = sandbox(1, Arc::new(|_| Poll::Pending));
     (sandbox.instance(GUEST), counts)
+}
+
+/// A run that waits, in one slice: the end of a slice is another reason to wake the task.
+fn wait(instance: &mut InstanceHandle) -> RunAsync<'_> {
+    instance.run_async("wait", &[]).without_slices()
 }
 
 /// A waker that counts.
@@ -147,7 +152,7 @@ fn is_mended(mut instance: InstanceHandle) {
 fn a_kill_before_the_first_poll_ends_the_guest_before_it_waits() {
     let (mut instance, counts) = waiting();
     let switch = instance.kill_switch();
-    let mut run = Box::pin(instance.run_async("wait", &[]));
+    let mut run = Box::pin(wait(&mut instance));
     assert_eq!(switch.terminate(), Ok(KillSuccess::Cancelled));
     is_ended(poll(&mut run, Waker::noop()));
     drop(run);
@@ -160,7 +165,7 @@ fn a_kill_while_it_waits_wakes_the_task_and_drops_the_future() {
     let (mut instance, counts) = waiting();
     let switch = instance.kill_switch();
     let (wakes, waker) = Wakes::new();
-    let mut run = Box::pin(instance.run_async("wait", &[]));
+    let mut run = Box::pin(wait(&mut instance));
     assert!(poll(&mut run, &waker).is_pending());
     assert_eq!(wakes.count(), 0);
     let of_thread = switch.clone();
@@ -191,7 +196,7 @@ fn a_kill_while_the_future_is_polled_is_seen_by_that_poll() {
     let (sandbox, counts) = sandbox(1, Arc::new(kills));
     let mut instance = sandbox.instance(GUEST);
     *switch.lock().expect("no panic") = Some(instance.kill_switch());
-    let mut run = Box::pin(instance.run_async("wait", &[]));
+    let mut run = Box::pin(wait(&mut instance));
     is_ended(poll(&mut run, Waker::noop()));
     drop(run);
     assert_eq!(counts.dropped.load(SeqCst), 1);
@@ -209,7 +214,7 @@ fn a_kill_when_the_future_is_ready_ends_the_guest_when_it_would_go_on() {
     let (sandbox, _) = sandbox(1, Arc::new(act));
     let mut instance = sandbox.instance(GUEST);
     let switch = instance.kill_switch();
-    let mut run = Box::pin(instance.run_async("wait", &[]));
+    let mut run = Box::pin(wait(&mut instance));
     assert!(poll(&mut run, Waker::noop()).is_pending());
     ready.store(1, SeqCst);
     assert_eq!(switch.terminate(), Ok(KillSuccess::Pending));
@@ -224,7 +229,7 @@ fn the_waker_of_the_last_poll_is_woken_and_no_other() {
     let switch = instance.kill_switch();
     let (first, first_waker) = Wakes::new();
     let (last, last_waker) = Wakes::new();
-    let mut run = Box::pin(instance.run_async("wait", &[]));
+    let mut run = Box::pin(wait(&mut instance));
     assert!(poll(&mut run, &first_waker).is_pending());
     assert!(poll(&mut run, &last_waker).is_pending());
     assert!(poll(&mut run, &first_waker).is_pending());
@@ -246,7 +251,7 @@ fn a_task_that_both_the_future_and_a_kill_wake_ends_once() {
     let mut instance = sandbox.instance(GUEST);
     let switch = instance.kill_switch();
     let (wakes, waker) = Wakes::new();
-    let mut run = Box::pin(instance.run_async("wait", &[]));
+    let mut run = Box::pin(wait(&mut instance));
     assert!(poll(&mut run, &waker).is_pending());
     let of_future = waker_of_future.lock().expect("no panic").take();
     of_future.expect("it was polled").wake();
@@ -260,7 +265,7 @@ fn a_task_that_both_the_future_and_a_kill_wake_ends_once() {
 fn nobody_is_woken_or_kept_after_the_run() {
     let (mut instance, _) = waiting();
     let (wakes, waker) = Wakes::new();
-    let mut run = Box::pin(instance.run_async("wait", &[]));
+    let mut run = Box::pin(wait(&mut instance));
     assert!(poll(&mut run, &waker).is_pending());
     drop((run, waker));
     assert_eq!(Arc::strong_count(&wakes), 1, "a waker is kept");
@@ -325,7 +330,7 @@ fn a_plain_run_that_waits_and_goes_on_as_a_future_is_woken_too() {
     let result = instance.run("wait", &[]).expect("it is suspended");
     let yielded = result.yielded().expect("it is suspended");
     let (wakes, waker) = Wakes::new();
-    let mut run = Box::pin(instance.resume_async(yielded));
+    let mut run = Box::pin(instance.resume_async(yielded).without_slices());
     assert!(poll(&mut run, &waker).is_pending());
     assert_eq!(switch.terminate(), Ok(KillSuccess::Pending));
     assert_eq!(wakes.count(), 1);
@@ -349,7 +354,7 @@ impl<F: Send + 'static> Wake for Drops<F> {
 fn a_waker_may_drop_the_run() {
     let (mut instance, counts) = waiting();
     let switch = instance.kill_switch();
-    let run = Box::pin(async move { instance.run_async("wait", &[]).await });
+    let run = Box::pin(async move { wait(&mut instance).await });
     let task = Arc::new(Drops(Mutex::new(Some(run))));
     let waker = Waker::from(task.clone());
     {
