@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use selvedge::{HostError, InstanceHandle, Limits, Member, RuntimeError, TrapCode, Val, Vmctx};
+use selvedge_tests::children;
+use selvedge_tests::held::Held;
 use selvedge_tests::random::Random;
 use selvedge_tests::sandbox::{Sandbox, fault, returned, returned_i32};
 
 use crate::backtraces::behind_marker;
-use crate::{children, soak};
 
 const MARKER: i32 = 0x1234_5671;
 
@@ -291,9 +292,9 @@ fn child() {
         }
     };
     run(500);
-    let early = soak::held();
+    let early = Held::now();
     run(10_000);
-    soak::check_flat(early, soak::held());
+    early.check_flat();
 }
 
 #[test]

@@ -17,9 +17,8 @@ use std::ptr;
 
 use rustix::process::{Signal, getpid, kill_process};
 use selvedge::{InstanceHandle, RuntimeError, Vmctx};
+use selvedge_tests::children;
 use selvedge_tests::sandbox::{Sandbox, fault};
-
-use crate::children;
 
 /// What a child prints when its host function's fault was reported as an error.
 const REPORTED: &str = "the fault was reported as an error";

@@ -13,9 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use selvedge::traphandlers::{self, TrapHandler, VMConfig, catch_traps};
 use selvedge::{InstanceHandle, Limits, RuntimeError, TrapCode, Val, Vmctx};
+use selvedge_tests::children;
 use selvedge_tests::sandbox::{Sandbox, fault, returned_i32};
-
-use crate::children;
 
 const GUEST: &str = r#"(module
     (import "h" "f" (func $f (param i32)))

@@ -19,9 +19,8 @@ use selvedge::{
     Engine, FatalFault, FuelCosts, HostError, InstanceHandle, Limits, Linker, Region, RuntimeError,
     Settings, SignalBehavior, SignalFacts, SignalHandler, TerminationDetails, TrapCode, Val, Vmctx,
 };
+use selvedge_tests::children;
 use selvedge_tests::sandbox::{Sandbox, fault, returned_i32};
-
-use crate::children;
 
 const CHILD: &str = "instance_handlers::child";
 

@@ -7,7 +7,6 @@
 
 mod backtraces;
 mod checklist;
-mod children;
 mod codes;
 mod core_dumps;
 mod crash;

@@ -17,9 +17,8 @@ use std::thread;
 
 use selvedge::traphandlers::{TrapHandler, VMConfig, catch_traps};
 use selvedge::{InstanceHandle, Limits, RuntimeError, TrapCode, Val, Vmctx};
+use selvedge_tests::children;
 use selvedge_tests::sandbox::{Sandbox, fault, returned_i32};
-
-use crate::children;
 
 const CHILD: &str = "signals::child";
 const SIGSEGV: i32 = libc::SIGSEGV;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use selvedge::{InstanceHandle, Limits, Linker, OptLevel, Region, Settings, TrapCode, Vmctx};
+use selvedge_tests::children;
+use selvedge_tests::held::Held;
 use selvedge_tests::sandbox::{Sandbox, fault, returned_i32};
-
-use crate::children;
 
 /// The full count, or a part of it that takes a moment.
 fn count(full: usize) -> usize {
@@ -15,30 +15,6 @@ fn count(full: usize) -> usize {
         Some(_) => full,
         None => full / 50,
     }
-}
-
-/// Pages that the process has in memory, and ranges that it has mapped.
-pub(crate) fn held() -> (usize, usize) {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let resident = status.split(' ').nth(1).unwrap().parse().unwrap();
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    (resident, maps.lines().count())
-}
-
-/// What a run may hold more at its end than after its first tenth: caches of the allocator, no more. Had
-/// each of even the reduced count of rounds kept one page, it would be several times this.
-const MORE_PAGES: usize = 512;
-const MORE_RANGES: usize = 64;
-
-pub(crate) fn check_flat(early: (usize, usize), late: (usize, usize)) {
-    assert!(
-        late.0 <= early.0 + MORE_PAGES,
-        "pages: {early:?} to {late:?}"
-    );
-    assert!(
-        late.1 <= early.1 + MORE_RANGES,
-        "ranges: {early:?} to {late:?}"
-    );
 }
 
 const KINDS: [(&str, TrapCode); 12] = [
@@ -124,9 +100,9 @@ fn traps() {
         });
     };
     soak(each / 10);
-    let early = held();
+    let early = Held::now();
     soak(each - each / 10);
-    check_flat(early, held());
+    early.check_flat();
 }
 
 fn modules() {
@@ -172,8 +148,8 @@ fn modules() {
         });
     };
     soak(each / 10);
-    let early = held();
+    let early = Held::now();
     soak(each - each / 10);
-    check_flat(early, held());
+    early.check_flat();
     assert_eq!(region.used_slots(), 0);
 }
