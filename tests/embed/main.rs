@@ -6,6 +6,7 @@
 mod borrows;
 mod calls;
 mod contexts;
+mod counted_calls;
 mod dialogues;
 mod entry_points;
 mod globals_tables;

@@ -75,7 +75,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) argv0: Option<OsString>,
 
-    /// Stop memory from growing above this many bytes; K, M and G may follow (without it: 4G)
+    /// Stop the guest's memories and tables from growing above this many bytes together; K, M and G may follow
+    /// (without it: 4G for a memory, 16G for one with 64-bit addresses)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_memory: Option<u64>,
 
@@ -90,6 +91,11 @@ pub(crate) struct RunArgs {
     /// End the guest when it has run for this long, as in 500ms, 2s or 1m, and say where it stood
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
+
+    /// When the guest is done, say on stderr what it took: instructions (which it counts then, at a few percent
+    /// of its speed), time, memory, calls of the host
+    #[arg(long)]
+    pub(crate) stats: bool,
 
     /// Let functions that the module imports and nothing provides trap when they are called
     #[arg(long)]

@@ -246,7 +246,9 @@ impl Failure {
 }
 
 /// Limits that have a flag of `run`.
-const LIMIT_FLAGS: [(&str, &str); 2] = [
+const LIMIT_FLAGS: [(&str, &str); 4] = [
+    ("total_memory_len", "--max-memory"),
+    ("memory64_len", "--max-memory"),
     ("memory_len", "--max-memory"),
     ("stack_len", "--stack-size"),
 ];

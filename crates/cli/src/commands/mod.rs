@@ -6,6 +6,7 @@ mod input;
 mod inspect;
 mod invoke;
 mod run;
+mod stats;
 pub(crate) mod supervise;
 mod validate;
 mod wast;

@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::args::RunArgs;
 use crate::commands::input::Input;
 use crate::commands::invoke::{Call, Plan};
+use crate::commands::stats::Stats;
 use crate::commands::supervise::{Ended, Watch, supervised};
 use crate::exit_code::ExitCode;
 use crate::report::{Failure, FileName};
@@ -28,12 +29,15 @@ struct UnknownImportCalled {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let engine = super::engine(&args.compiler, args.fuel.is_some())?;
+    let mut stats = args.stats.then(Stats::begin);
     let input = Input::open(args.file())?;
+    // Whether the code of an artifact counts was decided when it was made.
+    let counts_fuel = args.fuel.is_some() || (args.stats && !input.is_artifact());
+    let engine = super::engine(&args.compiler, counts_fuel)?;
     let file = input.name().clone();
     let module = input.into_module(&engine)?;
     let plan = Plan::new(args, &module, &file)?;
-    let program = link(args, &engine, &module, &file)?;
+    let program = link(args, &engine, &module, &file, stats.as_mut())?;
     let region = Region::new(&engine, 1, &limits(args)).map_err(not_started)?;
     let mut builder = region.instance_builder(&program);
     if !args.no_wasi {
@@ -43,9 +47,15 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     if let Some(units) = args.fuel {
         instance.set_fuel(units)?;
     }
+    if let Some(stats) = &mut stats {
+        stats.loaded();
+    }
     let result = supervised(&mut instance, args.timeout, |watch, instance| {
         call(watch, instance, &module, &plan)
     })?;
+    if let Some(stats) = &stats {
+        stats.tell(&instance);
+    }
     match result {
         Ok(results) => super::print(&results).map(|()| ExitCode::Success),
         Err(Ended::Stopped(why, backtrace)) => Err(Failure::Stopped {
@@ -84,10 +94,14 @@ fn link(
     engine: &Engine,
     module: &Module,
     file: &FileName,
+    stats: Option<&mut Stats>,
 ) -> Result<Program, Failure> {
     let mut linker = Linker::new(engine);
     if !args.no_wasi {
         wasi::add_to_linker(&mut linker)?;
+    }
+    if let Some(stats) = stats {
+        stats.count_calls(&mut linker);
     }
     loop {
         let (module, name, ty) = match linker.program(module) {
@@ -119,7 +133,12 @@ fn link(
 /// The limits that the flags describe.
 fn limits(args: &RunArgs) -> Limits {
     let mut limits = Limits::default();
-    limits.memory_len = args.max_memory.unwrap_or(4 << 30);
+    if let Some(len) = args.max_memory {
+        // A memory with 32-bit addresses has 4 GiB at most, whatever it may have.
+        limits.memory_len = len.min(limits.memory_len);
+        limits.memory64_len = len;
+        limits.total_memory_len = len;
+    }
     if let Some(len) = args.stack_size {
         limits.stack_len = usize::try_from(len).unwrap_or(usize::MAX);
     }

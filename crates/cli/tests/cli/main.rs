@@ -11,6 +11,7 @@ mod inputs;
 mod inspect;
 mod invoke;
 mod run;
+mod stats;
 mod stops;
 mod usage;
 mod validate;

@@ -283,13 +283,37 @@ fn memory_stops_growing_at_its_bound() {
 }
 
 #[test]
+fn all_memories_and_tables_have_one_bound() {
+    let folder = Folder::new();
+    let module = folder.file(
+        "several.wat",
+        r#"(module (memory 1) (memory i64 1) (table 8192 funcref)
+            (func (export "wide") (param i64) (result i64) (memory.grow 1 (local.get 0)))
+            (func (export "narrow") (param i32) (result i32) (memory.grow 0 (local.get 0)))
+            (func (export "table") (param i32) (result i32)
+                (table.grow 0 (ref.null func) (local.get 0))))"#,
+    );
+    let module = module.to_str().unwrap();
+    // Three times 64 KiB are there.
+    let run =
+        |size, name, more| selvedge(["run", "--max-memory", size, "--invoke", name, module, more]);
+    for (name, more) in [("wide", "1"), ("narrow", "1"), ("table", "8192")] {
+        let before = if name == "table" { "8192\n" } else { "1\n" };
+        run("256K", name, more).prints(before);
+        run("255K", name, more).prints("-1\n");
+    }
+    run("191K", "wide", "0").fails(1, &["--max-memory", "196608"]);
+}
+
+#[test]
 fn limits_that_cannot_be_are_named_by_their_flags() {
     let grow = path("grow.wat");
     selvedge(["run", "--stack-size", "1K", &grow, "0"]).fails(1, &["--invoke"]);
     let run = |flag, size| selvedge(["run", flag, size, "--invoke", "grow", &grow, "0"]);
     run("--stack-size", "1K").fails(1, &["--stack-size is 1024"]);
     run("--stack-size", "99999999G").fails(1, &["--stack-size"]);
-    run("--max-memory", "5G").fails(1, &["--max-memory is 5368709120"]);
+    run("--max-memory", "99999999G").fails(1, &["--max-memory is"]);
+    run("--max-memory", "5G").prints("1\n");
 }
 
 #[test]

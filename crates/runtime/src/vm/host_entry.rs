@@ -4,6 +4,9 @@
 //! kept in the store, a request is raised, and the trampoline leaves the guest (I-2, R-4).
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use selvedge_artifact::types::FuncType;
 
 use super::activation::Outcome;
@@ -281,6 +284,42 @@ unsafe extern "C" fn array_on_fiber<F>(
         run_on_fiber::<Counted<F>, ()>(func_ref, caller, slots, move |counted, vmctx| {
             counted.call(vmctx, slots).map(Flow::Return)
         });
+    }
+}
+
+/// A host function, and how often it and others were called.
+struct Noted {
+    func: Arc<HostFunc>,
+    calls: Arc<AtomicU64>,
+}
+
+/// A host function that counts its calls and passes them on.
+pub(crate) fn noted(func: &Arc<HostFunc>, calls: &Arc<AtomicU64>) -> HostFunc {
+    let noted = Noted {
+        func: func.clone(),
+        calls: calls.clone(),
+    };
+    // No entry in registers: what is passed on would have to be known by type.
+    Env::host_func(func.ty.clone(), noted, 0, array_noted)
+}
+
+// SAFETY: called with a `VMFuncRef` made by `noted`, and otherwise as the function behind it.
+unsafe extern "C" fn array_noted(
+    func_ref: *const VMFuncRef,
+    caller: *const Record,
+    slots: *mut ArraySlot,
+) {
+    // SAFETY: as for `run`. The function behind it has an `Env` of its own, which begins with the array entry, and
+    // lives as long as this one; slots are passed on. It reads its `VMFuncRef` before anything else.
+    unsafe {
+        let env = &*((*func_ref).ctx as *const Env<Noted>);
+        env.func.calls.fetch_add(1, Ordering::Relaxed);
+        let behind = VMFuncRef {
+            ctx: env.func.func.env_addr,
+            ..*func_ref
+        };
+        let entry = *(behind.ctx as *const ArrayEntry);
+        entry(&raw const behind, caller, slots);
     }
 }
 
