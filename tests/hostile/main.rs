@@ -9,6 +9,7 @@ mod bit_flips;
 mod claims;
 mod not_wasm;
 mod shapes;
+mod snapshot_artifacts;
 mod truncation;
 
 use selvedge::{CompileError, Engine, Error, Limits, OptLevel, Region, Settings};

@@ -3,10 +3,10 @@
 use std::thread;
 
 use selvedge::{
-    ExternRef, Flow, InstanceHandle, Limits, Linker, Region, RegionOptions, RuntimeError, Val,
-    Vmctx, Yield,
+    Engine, ExternRef, Flow, InstanceHandle, Limits, Linker, Module, Program, Region,
+    RegionOptions, RuntimeError, Settings, Val, Vmctx, Yield,
 };
-use selvedge_tests::sandbox::{Sandbox, returned, returned_i32};
+use selvedge_tests::sandbox::{Sandbox, fault, returned, returned_i32};
 
 /// A guest with every kind of state; `step` changes all of it, `sum` depends on all of it.
 const WAT: &str = r#"(module
@@ -112,6 +112,127 @@ fn what_comes_out_of_a_snapshot_goes_on_where_it_was_taken() {
             sum(&mut sandbox.region.new_instance(&again).unwrap()),
             at_snapshot
         );
+    }
+}
+
+/// A snapshot as another process would get it: through the bytes of its artifact, into an engine of its own.
+fn through_bytes(snapshot: &Program, notes: &[(&str, &str)]) -> (Sandbox, Program) {
+    let other = sandbox();
+    let artifact = snapshot.to_artifact(notes).unwrap();
+    let module = Module::from_compiled(&other.engine, artifact).unwrap();
+    assert!(module.is_snapshot() && !module.has_start());
+    assert!(module.notes().eq(notes.iter().copied()));
+    let program = other.linker.program(&module).unwrap();
+    (other, program)
+}
+
+#[test]
+fn an_artifact_of_a_snapshot_begins_with_its_state() {
+    let sandbox = sandbox();
+    for (pages, steps) in [(1, 0), (1, 3), (40, 2)] {
+        let mut original = begun(&sandbox, pages, steps);
+        let snapshot = original.snapshot().unwrap();
+        let heap = original.heap().unwrap().to_vec();
+        let at_snapshot = sum(&mut original);
+        let notes = [("a", "1"), ("b", ""), ("a", "2")];
+        let (other, program) = through_bytes(&snapshot, &notes);
+        for _ in 0..3 {
+            let mut copy = other.region.new_instance(&program).unwrap();
+            assert!(copy.is_ready(), "the start function has run");
+            assert_eq!(&copy.heap().unwrap()[..], &heap[..]);
+            assert_eq!(sum(&mut copy), at_snapshot, "{pages} {steps}");
+            copy.heap_mut().unwrap().fill(3);
+            copy.reset().unwrap();
+            assert_eq!(&copy.heap().unwrap()[..], &heap[..]);
+            let mut fork = copy.fork().unwrap();
+            assert_eq!(sum(&mut fork), at_snapshot);
+        }
+        // A step further, and as an artifact again.
+        let mut copy = other.region.new_instance(&program).unwrap();
+        for instance in [&mut copy, &mut original] {
+            returned(instance.run("step", &[]));
+        }
+        let (third, program) = through_bytes(&copy.snapshot().unwrap(), &[]);
+        let mut last = third.region.new_instance(&program).unwrap();
+        assert_eq!(sum(&mut last), sum(&mut original));
+        // Segments that were dropped stay so.
+        returned(last.run("spare", &[]));
+        returned(last.run("drop", &[]));
+        let (fourth, program) = through_bytes(&last.snapshot().unwrap(), &[]);
+        let mut last = fourth.region.new_instance(&program).unwrap();
+        for _ in 0..2 {
+            assert!(last.run("spare", &[]).is_err());
+            last.reset().unwrap();
+        }
+    }
+}
+
+#[test]
+fn artifacts_of_snapshots_keep_names_traps_and_limits() {
+    let sandbox = Sandbox::new();
+    let traps = r#"(module $named (memory 1)
+        (func $inner (param i32) (result i32) (i32.div_u (i32.const 1) (local.get 0)))
+        (func (export "init") (drop (memory.grow (i32.const 2))))
+        (func $outer (export "run") (result i32) (call $inner (i32.const 0))))"#;
+    let mut original = sandbox.instance(traps);
+    returned(original.run("init", &[]));
+    let expected = fault(original.run("run", &[]));
+    original.reset().unwrap();
+    returned(original.run("init", &[]));
+    let snapshot = original.snapshot().unwrap();
+    let artifact = snapshot.to_artifact(&[]).unwrap();
+    let module = Module::from_compiled(&sandbox.engine, artifact.clone()).unwrap();
+    assert_eq!(module.name(), Some("named"));
+    let program = sandbox.linker.program(&module).unwrap();
+    let mut copy = sandbox.region.new_instance(&program).unwrap();
+    assert_eq!(copy.heap().unwrap().len(), 3 << 16);
+    let found = fault(copy.run("run", &[]));
+    assert_eq!(found.code, expected.code);
+    assert_eq!(found.backtrace.to_string(), expected.backtrace.to_string());
+    // It is an instance of its own, and no module for others.
+    let error = sandbox
+        .instance("(module)")
+        .link(&sandbox.linker, &module)
+        .unwrap_err();
+    assert!(matches!(error, RuntimeError::InvalidArgument(_)), "{error}");
+    // An engine of other settings refuses it as any artifact.
+    let settings = Settings::default().with_explicit_bounds(true);
+    let other = Engine::new(&settings).unwrap();
+    let error = Module::from_compiled(&other, artifact).unwrap_err();
+    assert!(matches!(error, RuntimeError::Artifact(_)), "{error}");
+    // What is no snapshot has the compiler's artifact.
+    let error = sandbox.program("(module)").to_artifact(&[]).unwrap_err();
+    assert!(matches!(error, RuntimeError::InvalidArgument(_)), "{error}");
+}
+
+#[test]
+fn an_artifact_begins_in_dense_slots_too() {
+    let settings = Settings::default().with_explicit_bounds(true);
+    let engine = Engine::new(&settings).unwrap();
+    let mut options = RegionOptions::default();
+    options.dense = true;
+    let mut limits = Limits::default();
+    limits.memory_len = 1 << 20;
+    let region = Region::with_options(&engine, 4, &limits, &options).unwrap();
+    let module = engine
+        .compile(
+            br#"(module (memory 1 8) (func (export "init")
+                (drop (memory.grow (i32.const 3))) (i32.store (i32.const 200000) (i32.const 77)))
+            (func (export "read") (result i32) (i32.load (i32.const 200000))))"#,
+        )
+        .unwrap();
+    let linker = Linker::new(&engine);
+    let mut instance = region
+        .new_instance(&linker.program(&module).unwrap())
+        .unwrap();
+    returned(instance.run("init", &[]));
+    let artifact = instance.snapshot().unwrap().to_artifact(&[]).unwrap();
+    let module = Module::from_compiled(&engine, artifact).unwrap();
+    let program = linker.program(&module).unwrap();
+    for _ in 0..5 {
+        let mut copy = region.new_instance(&program).unwrap();
+        assert_eq!(returned_i32(copy.run("read", &[])), 77);
+        copy.heap_mut().unwrap().fill(1);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::Error;
 /// First bytes of the header section.
 pub const MAGIC: [u8; 8] = *b"SLVDGART";
 /// Version of the format and of the contract with the runtime.
-pub const FORMAT_VERSION: u32 = 10;
+pub const FORMAT_VERSION: u32 = 11;
 /// Bytes before the encoded identity.
 const FIXED_LEN: usize = 40;
 const VERSION: usize = 8;
@@ -72,6 +72,8 @@ pub(crate) fn seal(file: &mut [u8], at: usize, header_len: usize) {
     put64(file, at + FILE_LEN, file_len);
     let sum = file_sum(file, at);
     put64(file, at + FILE_SUM, sum);
+    // It may have been sealed before, as another file's.
+    put64(file, at + HEADER_SUM, 0);
     let sum = xxh3_64(&file[at..at + header_len]);
     put64(file, at + HEADER_SUM, sum);
 }

@@ -34,6 +34,7 @@ pub mod image;
 pub mod module;
 pub mod pcmap;
 pub mod read;
+pub mod state;
 pub mod write;
 
 pub use contract::{builtins, canon, ids, traps, tunables, types, vmfields, vmoffsets};

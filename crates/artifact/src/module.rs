@@ -13,6 +13,7 @@ use crate::contract::types::{
 };
 use crate::error::Error;
 use crate::image::MemoryImage;
+use crate::state::State;
 
 /// Counts of imports by kind; index spaces begin with them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -253,6 +254,9 @@ pub struct ModuleInfo {
     pub memory_image: MemoryImage,
     /// Initial contents of tables.
     pub table_images: Vec<TableImage>,
+    /// The state that instances begin with, if it is that of another one: then nothing is initialized, and the
+    /// start function has run.
+    pub state: Option<State>,
 }
 
 impl ModuleInfo {
@@ -433,11 +437,17 @@ impl ModuleInfo {
                     .is_some_and(|table| u64::from(image.len) <= table.min)
                 && within(image.offset.into(), u64::from(image.len) * 8, lens.tables)
         });
-        let image_ok = match self.memories.first() {
-            Some(memory) if self.owns_memory0() => self.memory_image.check(memory.min, lens.image),
-            _ => self.memory_image.runs.is_empty(),
+        let state_ok = self.state.as_ref().is_none_or(|state| state.fits(self));
+        let pages = match &self.state {
+            Some(state) => state.memory_len / WASM_PAGE_LEN,
+            None => self.memories.first().map_or(0, |memory| memory.min),
         };
-        data_ok && elems_ok && tables_ok && image_ok
+        let image_ok = if self.owns_memory0() {
+            self.memory_image.check(pages, lens.image)
+        } else {
+            self.memory_image.runs.is_empty()
+        };
+        data_ok && elems_ok && tables_ok && state_ok && image_ok
     }
 
     fn check_code(&self, lens: &SectionLens) -> bool {

@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use object::read::elf::ElfFile64;
-use object::{Endianness, Object, ObjectSection};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol};
 
 use crate::catches::CatchTable;
 use crate::error::Error;
 use crate::header::{self, Accepts, Identity};
-use crate::module::{ModuleInfo, SectionLens};
+use crate::module::{CodeRange, ModuleInfo, SectionLens};
 use crate::pcmap::{AddressMap, FuelMap, TrapTable};
-use crate::write::{SECTION_PAGE_LEN, names};
+use crate::write::{CodeSymbol, SECTION_PAGE_LEN, names};
 
 /// First bytes of an ELF file.
 const ELF_MAGIC: &[u8] = b"\x7fELF";
@@ -116,6 +116,36 @@ pub fn read(file: &[u8], accepts: &Accepts<'_>) -> Result<Artifact, Error> {
         identity,
         info,
         layout,
+    })
+}
+
+/// What a checked artifact has beside what [`read`] tells.
+pub(crate) struct Rest {
+    /// The metadata as it stands in the file.
+    pub(crate) info: ModuleInfo,
+    pub(crate) header: Range<usize>,
+    pub(crate) eh_frame: Range<usize>,
+    pub(crate) symbols: Vec<CodeSymbol>,
+}
+
+/// Reads the rest of an artifact that was checked.
+pub(crate) fn rest(file: &[u8]) -> Result<Rest, Error> {
+    let elf = parse(file)?;
+    let meta = bytes(file, &section_range(&elf, names::META)?, names::META)?;
+    let info = postcard::from_bytes(meta).map_err(|_| Error::DamagedSection(names::META))?;
+    let symbols = elf.symbols().filter_map(|symbol| {
+        let range = CodeRange {
+            offset: u32::try_from(symbol.address()).ok()?,
+            len: u32::try_from(symbol.size()).ok()?,
+        };
+        let name = symbol.name().ok()?.to_owned();
+        symbol.is_definition().then_some(CodeSymbol { name, range })
+    });
+    Ok(Rest {
+        info,
+        header: section_range(&elf, names::HEADER)?,
+        eh_frame: section_range(&elf, names::EH_FRAME)?,
+        symbols: symbols.collect(),
     })
 }
 

@@ -1,5 +1,7 @@
 //! Metadata and code to an ELF file.
 
+use std::ops::Range;
+
 use object::write::{Object, SectionId, StandardSegment, Symbol, SymbolSection};
 use object::{
     Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
@@ -9,8 +11,11 @@ use crate::catches::{self, CallSite};
 use crate::contract::traps::TrapCode;
 use crate::error::Error;
 use crate::header::{self, Identity};
+use crate::image::ImageBuilder;
 use crate::module::{CodeRange, ModuleInfo};
 use crate::pcmap;
+use crate::read::{self, Layout};
+use crate::state::State;
 
 /// Alignment of sections that are mapped.
 pub const SECTION_PAGE_LEN: u64 = 4096;
@@ -82,7 +87,8 @@ pub fn eh_frame_distance(text_len: usize) -> u64 {
     (text_len.max(1) as u64).next_multiple_of(SECTION_PAGE_LEN)
 }
 
-/// An artifact that this process has just compiled, and may load without doubt of its origin.
+/// An artifact that this process has just made, of a module or of the state of an instance, and may load without doubt
+/// of its origin.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     bytes: Vec<u8>,
@@ -111,108 +117,133 @@ pub fn write(parts: &Parts<'_>) -> Result<Compiled, Error> {
             });
         }
     }
-    let header = header::encode(parts.identity)?;
-    let meta = postcard::to_stdvec(parts.info).map_err(Error::Encode)?;
-    let func_names = postcard::to_stdvec(parts.func_names).map_err(Error::Encode)?;
-
-    let mut file = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
-    let text = add(
-        &mut file,
-        names::TEXT,
-        SectionKind::Text,
-        parts.text,
-        SECTION_PAGE_LEN,
-    );
-    add(
-        &mut file,
-        names::EH_FRAME,
-        SectionKind::ReadOnlyData,
-        parts.eh_frame,
-        SECTION_PAGE_LEN,
-    );
-    add(
-        &mut file,
-        names::IMAGE,
-        SectionKind::ReadOnlyData,
-        parts.image,
-        SECTION_PAGE_LEN,
-    );
-    add(
-        &mut file,
-        names::DATA,
-        SectionKind::ReadOnlyData,
-        parts.data,
-        16,
-    );
-    add(
-        &mut file,
-        names::TABLES,
-        SectionKind::ReadOnlyData,
-        parts.tables,
-        16,
-    );
-    let traps = pcmap::encode_traps(parts.traps);
-    add(
-        &mut file,
-        names::TRAPS,
-        SectionKind::ReadOnlyData,
-        &traps,
-        16,
-    );
-    let addresses = pcmap::encode_addresses(parts.addresses);
-    add(
-        &mut file,
-        names::ADDRMAP,
-        SectionKind::ReadOnlyData,
-        &addresses,
-        16,
-    );
-    let fuel = pcmap::encode_fuel(parts.fuel);
-    add(&mut file, names::FUEL, SectionKind::ReadOnlyData, &fuel, 16);
-    let catches = catches::encode(parts.catches);
-    add(
-        &mut file,
-        names::CATCHES,
-        SectionKind::ReadOnlyData,
-        &catches,
-        16,
-    );
-    add(
-        &mut file,
-        names::NAMES,
-        SectionKind::ReadOnlyData,
-        &func_names,
-        16,
-    );
-    add(&mut file, names::META, SectionKind::ReadOnlyData, &meta, 16);
-    add(
-        &mut file,
-        names::HEADER,
-        SectionKind::ReadOnlyData,
-        &header,
-        16,
-    );
-    for (name, bytes) in parts.dwarf {
-        let name = format!("{}{name}", names::DWARF_PREFIX);
-        add(&mut file, &name, SectionKind::ReadOnlyData, bytes, 1);
+    let bytes = Sections {
+        text: parts.text,
+        eh_frame: parts.eh_frame,
+        image: parts.image,
+        data: parts.data,
+        tables: parts.tables,
+        traps: &pcmap::encode_traps(parts.traps),
+        addresses: &pcmap::encode_addresses(parts.addresses),
+        fuel: &pcmap::encode_fuel(parts.fuel),
+        catches: &catches::encode(parts.catches),
+        names: &postcard::to_stdvec(parts.func_names).map_err(Error::Encode)?,
+        meta: &postcard::to_stdvec(parts.info).map_err(Error::Encode)?,
+        header: &header::encode(parts.identity)?,
+        dwarf: parts.dwarf.to_vec(),
     }
-    for symbol in parts.symbols {
-        file.add_symbol(Symbol {
-            name: symbol.name.clone().into_bytes(),
-            value: symbol.range.offset.into(),
-            size: symbol.range.len.into(),
-            kind: SymbolKind::Text,
-            scope: SymbolScope::Compilation,
-            weak: false,
-            section: SymbolSection::Section(text),
-            flags: SymbolFlags::None,
-        });
-    }
-    let mut bytes = file.write().map_err(|e| Error::Elf(e.to_string()))?;
-    // The header is found again by its magic at the place that the section table says.
-    let at = crate::read::header_range(&bytes)?.start;
-    header::seal(&mut bytes, at, header.len());
+    .assemble(parts.symbols)?;
     Ok(Compiled { bytes })
+}
+
+/// Writes an artifact anew as a snapshot: the same code, whose instances begin with this state, and with this in
+/// memory 0. `file` was checked by [`read`](crate::read::read), which gave `layout`.
+///
+/// # Errors
+///
+/// If the file is not what was checked, or the new one can't be written.
+pub fn write_snapshot(
+    file: &[u8],
+    layout: &Layout,
+    state: State,
+    memory: ImageBuilder<'_>,
+) -> Result<Compiled, Error> {
+    let rest = read::rest(file)?;
+    let part = |range: &Range<usize>| file.get(range.clone()).ok_or(Error::Inconsistent);
+    let mut info = rest.info;
+    let (memory_image, image) = memory.build();
+    info.memory_image = memory_image;
+    info.state = Some(state);
+    let dwarf = layout.dwarf.iter();
+    let dwarf = dwarf.map(|(name, range)| Ok((*name, part(range)?)));
+    Sections {
+        text: part(&layout.text)?,
+        eh_frame: part(&rest.eh_frame)?,
+        image: &image,
+        data: part(&layout.data)?,
+        tables: part(&layout.tables)?,
+        traps: part(&layout.traps)?,
+        addresses: part(&layout.addresses)?,
+        fuel: part(&layout.fuel)?,
+        catches: part(&layout.catches)?,
+        names: part(&layout.names)?,
+        meta: &postcard::to_stdvec(&info).map_err(Error::Encode)?,
+        header: part(&rest.header)?,
+        dwarf: dwarf.collect::<Result<_, Error>>()?,
+    }
+    .assemble(&rest.symbols)
+    .map(|bytes| Compiled { bytes })
+}
+
+/// The contents of all sections.
+struct Sections<'a> {
+    text: &'a [u8],
+    eh_frame: &'a [u8],
+    image: &'a [u8],
+    data: &'a [u8],
+    tables: &'a [u8],
+    traps: &'a [u8],
+    addresses: &'a [u8],
+    fuel: &'a [u8],
+    catches: &'a [u8],
+    names: &'a [u8],
+    meta: &'a [u8],
+    header: &'a [u8],
+    dwarf: Vec<(&'static str, &'a [u8])>,
+}
+
+impl Sections<'_> {
+    /// The file of these sections, sealed.
+    fn assemble(&self, symbols: &[CodeSymbol]) -> Result<Vec<u8>, Error> {
+        let mut file = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+        let text = SectionKind::Text;
+        let text = add(&mut file, names::TEXT, text, self.text, SECTION_PAGE_LEN);
+        let mapped = [(names::EH_FRAME, self.eh_frame), (names::IMAGE, self.image)];
+        for (name, bytes) in mapped {
+            add(
+                &mut file,
+                name,
+                SectionKind::ReadOnlyData,
+                bytes,
+                SECTION_PAGE_LEN,
+            );
+        }
+        let others = [
+            (names::DATA, self.data),
+            (names::TABLES, self.tables),
+            (names::TRAPS, self.traps),
+            (names::ADDRMAP, self.addresses),
+            (names::FUEL, self.fuel),
+            (names::CATCHES, self.catches),
+            (names::NAMES, self.names),
+            (names::META, self.meta),
+            (names::HEADER, self.header),
+        ];
+        for (name, bytes) in others {
+            add(&mut file, name, SectionKind::ReadOnlyData, bytes, 16);
+        }
+        for (name, bytes) in &self.dwarf {
+            let name = format!("{}{name}", names::DWARF_PREFIX);
+            add(&mut file, &name, SectionKind::ReadOnlyData, bytes, 1);
+        }
+        for symbol in symbols {
+            file.add_symbol(Symbol {
+                name: symbol.name.clone().into_bytes(),
+                value: symbol.range.offset.into(),
+                size: symbol.range.len.into(),
+                kind: SymbolKind::Text,
+                scope: SymbolScope::Compilation,
+                weak: false,
+                section: SymbolSection::Section(text),
+                flags: SymbolFlags::None,
+            });
+        }
+        let mut bytes = file.write().map_err(|e| Error::Elf(e.to_string()))?;
+        // The header is found again by its magic at the place that the section table says.
+        let at = read::header_range(&bytes)?.start;
+        header::seal(&mut bytes, at, self.header.len());
+        Ok(bytes)
+    }
 }
 
 fn add(

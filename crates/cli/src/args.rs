@@ -11,7 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use selvedge::{Cpu, Proposal};
 
 /// Words that may stand first on the command line without being a file.
-const COMMANDS: [&str; 6] = ["run", "compile", "validate", "wast", "inspect", "help"];
+const COMMANDS: [&str; 7] = [
+    "run", "compile", "snapshot", "validate", "wast", "inspect", "help",
+];
 /// Flags of `selvedge` itself; any other flag that stands first belongs to `run`.
 const TOP_FLAGS: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Compile a module to native code ahead of time
     Compile(CompileArgs),
+    /// Run a program's initialization once, and write what comes of it as a program that begins there
+    Snapshot(SnapshotArgs),
     /// Check that modules are valid and use no feature that is not supported
     Validate(ValidateArgs),
     /// Run scripts in the format of the official test suite, and count what passes
@@ -59,55 +63,25 @@ pub(crate) enum Command {
     override_usage = "selvedge run [FLAGS] FILE [ARGS]...\n       selvedge [FLAGS] FILE [ARGS]..."
 )]
 pub(crate) struct RunArgs {
-    /// Give the guest a directory, named GUEST inside (without it: the same as HOST)
-    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = DirMapping::parser())]
-    pub(crate) dirs: Vec<DirMapping>,
-
-    /// Set an environment variable of the guest, or pass on the one that is set here
-    #[arg(long = "env", value_name = "KEY[=VALUE]", value_parser = EnvVar::parser())]
-    pub(crate) env: Vec<EnvVar>,
-
     /// Call this exported function; ARGS are its arguments, its results are printed
     #[arg(long, value_name = "EXPORT")]
     pub(crate) invoke: Option<String>,
 
-    /// What the guest sees as its own name (without it: the name of FILE)
-    #[arg(long, value_name = "NAME")]
-    pub(crate) argv0: Option<OsString>,
-
-    /// Stop the guest's memories and tables from growing above this many bytes together; K, M and G may follow
-    /// (without it: 4G for a memory, 16G for one with 64-bit addresses)
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) max_memory: Option<u64>,
-
-    /// Bytes of the guest's stack; K, M and G may follow
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) stack_size: Option<u64>,
-
     /// Stop the guest when it has executed about this many instructions; K, M and G may follow, each 1000 times more
     #[arg(long, value_name = "UNITS", value_parser = parse_units)]
     pub(crate) fuel: Option<u64>,
-
-    /// End the guest when it has run for this long, as in 500ms, 2s or 1m, and say where it stood
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub(crate) timeout: Option<Duration>,
 
     /// When the guest is done, say on stderr what it took: instructions (which it counts then, at a few percent
     /// of its speed), time, memory, calls of the host
     #[arg(long)]
     pub(crate) stats: bool,
 
-    /// Let functions that the module imports and nothing provides trap when they are called
-    #[arg(long)]
-    pub(crate) unknown_imports_trap: bool,
-
     /// If the guest traps, write a core dump for debuggers: its memories, globals and frames
     #[arg(long, value_name = "FILE")]
     pub(crate) coredump: Option<PathBuf>,
 
-    /// Do not provide WASI
-    #[arg(long, conflicts_with_all = ["dirs", "env", "argv0"])]
-    pub(crate) no_wasi: bool,
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
 
     #[command(flatten)]
     pub(crate) compiler: CompilerArgs,
@@ -131,6 +105,69 @@ impl RunArgs {
             _ => args,
         }
     }
+}
+
+/// What every command that runs a guest takes.
+#[derive(Debug, Args)]
+pub(crate) struct GuestArgs {
+    /// Give the guest a directory, named GUEST inside (without it: the same as HOST)
+    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = DirMapping::parser())]
+    pub(crate) dirs: Vec<DirMapping>,
+
+    /// Set an environment variable of the guest, or pass on the one that is set here
+    #[arg(long = "env", value_name = "KEY[=VALUE]", value_parser = EnvVar::parser())]
+    pub(crate) env: Vec<EnvVar>,
+
+    /// What the guest sees as its own name (without it: the name of FILE)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) argv0: Option<OsString>,
+
+    /// Stop the guest's memories and tables from growing above this many bytes together; K, M and G may follow
+    /// (without it: 4G for a memory, 16G for one with 64-bit addresses)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_memory: Option<u64>,
+
+    /// Bytes of the guest's stack; K, M and G may follow
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) stack_size: Option<u64>,
+
+    /// End the guest when it has run for this long, as in 500ms, 2s or 1m, and say where it stood
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Let functions that the module imports and nothing provides trap when they are called
+    #[arg(long)]
+    pub(crate) unknown_imports_trap: bool,
+
+    /// Do not provide WASI
+    #[arg(long, conflicts_with_all = ["dirs", "env", "argv0"])]
+    pub(crate) no_wasi: bool,
+}
+
+/// `selvedge snapshot`
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotArgs {
+    /// The program: a .wasm or .wat file, or an artifact (`-` reads it from stdin)
+    pub(crate) file: PathBuf,
+
+    /// The exported function to run first, without arguments (without it: `_initialize`, if there is one, behind the
+    /// module's start function)
+    #[arg(long, value_name = "EXPORT")]
+    pub(crate) after: Option<String>,
+
+    /// Where to write the artifact, which `selvedge run` takes
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+
+    /// Have the code count what it executes, for `selvedge run --fuel`
+    #[arg(long)]
+    pub(crate) count_fuel: bool,
+
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
+
+    #[command(flatten)]
+    pub(crate) compiler: CompilerArgs,
 }
 
 /// `selvedge compile`
@@ -469,7 +506,7 @@ mod tests {
         assert_eq!(run.file(), Path::new("a.wasm"));
         assert_eq!(run.guest_args(), ["--dir", "-x", "--", "y"]);
         assert_eq!(
-            run.dirs,
+            run.guest.dirs,
             [DirMapping {
                 host: ".".into(),
                 guest: ".".into()
@@ -497,7 +534,7 @@ mod tests {
     #[test]
     fn run_may_be_left_out() {
         assert_eq!(parse_run(&["a.wasm", "-x"]).guest_args(), ["-x"]);
-        assert_eq!(parse_run(&["--env", "A=1", "a.wasm"]).env.len(), 1);
+        assert_eq!(parse_run(&["--env", "A=1", "a.wasm"]).guest.env.len(), 1);
         assert!(
             parse(&["complie", "a.wasm"])
                 .unwrap_err()

@@ -141,6 +141,26 @@ pub(crate) enum Failure {
     /// A script that can't be run at all.
     #[error("{0}")]
     Script(selvedge_wast::Error),
+    /// A snapshot of a guest that has ended itself.
+    #[error("the guest exited with code {0} before its state could be taken")]
+    ExitedBeforeSnapshot(i32),
+    /// A snapshot of a guest that holds files open.
+    #[error("the guest has opened, closed or renumbered files, which its snapshot would not have")]
+    OpenFiles,
+    /// A snapshot that can't be taken.
+    #[error("cannot take a snapshot: {0}")]
+    Snapshot(RuntimeError),
+    /// `snapshot` of what has no initialization.
+    #[error(
+        "{file} has no start function and exports no `_initialize`, so there is nothing to run first"
+    )]
+    NothingToRunFirst {
+        file: FileName,
+        funcs: Vec<(String, FuncType)>,
+    },
+    /// A snapshot that knows other directories.
+    #[error("the snapshot was taken with other directories: {}", directories(.0))]
+    OtherDirectories(Vec<String>),
     /// Flags that contradict each other.
     #[error("the proposal {0} is turned off, but one that is turned on needs it")]
     ProposalNeeded(Proposal),
@@ -209,6 +229,22 @@ impl Failure {
                 "call a function with `--invoke`; it exports{}",
                 list(funcs)
             )),
+            Self::NothingToRunFirst { funcs, .. } if !funcs.is_empty() => Some(format!(
+                "name a function with `--after`; it exports{}",
+                list(funcs)
+            )),
+            Self::NothingToRunFirst { .. } => Some("it exports no functions at all".to_owned()),
+            Self::OpenFiles => Some(
+                "have the initialization close what it opens, or name an earlier function with `--after`"
+                    .to_owned(),
+            ),
+            Self::OtherDirectories(known) => {
+                let flags = known.iter().map(|dir| format!(" --dir HOST::{dir}"));
+                Some(format!(
+                    "give the guest directories of these names in this order:{}",
+                    flags.collect::<String>()
+                ))
+            }
             Self::NoSuchExport { funcs, .. } if funcs.is_empty() => {
                 Some("it exports no functions at all".to_owned())
             }
@@ -268,6 +304,12 @@ fn with_flags(message: &str) -> String {
         .fold(message.to_owned(), |text, (knob, flag)| {
             text.replace(knob, flag)
         })
+}
+
+/// Names of directories as a list.
+fn directories(names: &[String]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("{name:?}")).collect();
+    quoted.join(", ")
 }
 
 /// Who ended the guest, and where it stood.

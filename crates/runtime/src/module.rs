@@ -8,12 +8,14 @@ use std::sync::{Arc, OnceLock};
 
 use selvedge_artifact::catches::CatchTable;
 use selvedge_artifact::ids::{DefinedFuncIdx, FuncIdx, TagIdx};
+use selvedge_artifact::image::ImageBuilder;
 use selvedge_artifact::module::{CodeRange, ModuleInfo, SigTrampolines};
 use selvedge_artifact::pcmap::{AddressMap, FuelMap};
 use selvedge_artifact::read::{self, Layout};
+use selvedge_artifact::state::State;
 use selvedge_artifact::types::ExternType;
 use selvedge_artifact::vmoffsets::VMOffsets;
-use selvedge_artifact::write::Compiled;
+use selvedge_artifact::write::{self, Compiled};
 
 use crate::code::mapping::CodeMapping;
 use crate::code::registry::{self, CodeEntry, Registration};
@@ -85,7 +87,7 @@ pub struct ExportType<'a> {
 }
 
 impl Module {
-    /// Loads code that the compiler in this process has just made.
+    /// Loads code that the compiler in this process has just made, or a snapshot.
     ///
     /// # Errors
     ///
@@ -222,14 +224,37 @@ impl Module {
             .map(|item| self.inner.info.extern_type(item))
     }
 
-    /// Whether the module has a start function.
+    /// Whether the module has a start function that is yet to run. That of a snapshot has run.
     pub fn has_start(&self) -> bool {
-        self.inner.info.start.is_some()
+        self.inner.info.start.is_some() && !self.is_snapshot()
+    }
+
+    /// Whether the module is a snapshot: its instances begin with the state of another one
+    /// ([`Program::to_artifact`](crate::Program::to_artifact)).
+    pub fn is_snapshot(&self) -> bool {
+        self.inner.info.state.is_some()
     }
 
     /// Bytes of machine code.
     pub fn code_len(&self) -> usize {
         self.inner.layout.text.len()
+    }
+
+    /// Names and values that the maker of a snapshot noted, in order.
+    pub fn notes(&self) -> impl Iterator<Item = (&str, &str)> {
+        let state = self.inner.info.state.iter();
+        let notes = state.flat_map(|state| &state.notes);
+        notes.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The artifact with another state.
+    pub(crate) fn write_snapshot(
+        &self,
+        state: State,
+        memory: ImageBuilder<'_>,
+    ) -> Result<Compiled, selvedge_artifact::Error> {
+        let file = self.inner.bytes.as_slice();
+        write::write_snapshot(file, &self.inner.layout, state, memory)
     }
 
     /// A number that no other module of this process has.

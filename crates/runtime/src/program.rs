@@ -10,13 +10,13 @@ use crate::error::Error;
 use crate::host::func::HostFunc;
 use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::Tag;
-use crate::instance::snapshot::Frozen;
 use crate::module::Module;
 use crate::region::RegionInner;
 use crate::sys::memfd;
 use crate::sys::mmap::FileMap;
 use crate::vm::context::VMFuncRef;
 use selvedge_artifact::ids::TypeIdx;
+use selvedge_artifact::state::State;
 use selvedge_artifact::vmfields::{KIND_HOST_ARRAY, KIND_HOST_REGS};
 
 /// What a region instantiates: a [`Module`] with its imports. Immutable and shared.
@@ -30,7 +30,7 @@ struct Inner {
     imports: Arc<Imports>,
     image: Option<Arc<Image>>,
     /// What its instances begin with, if that is the state of another one.
-    state: Option<Frozen>,
+    state: Option<State>,
     /// Regions that may have slots ready for the program.
     regions: Mutex<Vec<Weak<RegionInner>>>,
 }
@@ -106,7 +106,7 @@ impl Program {
         module: &Module,
         imports: Arc<Imports>,
         image: Option<Image>,
-        state: Frozen,
+        state: State,
     ) -> Self {
         Self::of(module, imports, image.map(Arc::new), Some(state))
     }
@@ -115,7 +115,7 @@ impl Program {
         module: &Module,
         imports: Arc<Imports>,
         image: Option<Arc<Image>>,
-        state: Option<Frozen>,
+        state: Option<State>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -129,16 +129,17 @@ impl Program {
     }
 
     /// The state that its instances begin with, if it is another one's.
-    pub(crate) fn state(&self) -> Option<&Frozen> {
-        self.inner.state.as_ref()
+    pub(crate) fn state(&self) -> Option<&State> {
+        let own = self.inner.state.as_ref();
+        own.or(self.inner.module.info().state.as_ref())
     }
 
     /// Bytes of memory 0 that its instances begin with, if it lies in the slot.
     pub(crate) fn memory_len(&self) -> usize {
         let info = self.inner.module.info();
-        match &self.inner.state {
+        match self.state() {
             _ if !info.owns_memory0() => 0,
-            Some(state) => state.memory_len,
+            Some(state) => state.memory_len as usize,
             None => info.memories[0].min_len() as usize,
         }
     }

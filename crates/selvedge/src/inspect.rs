@@ -45,6 +45,8 @@ pub struct Summary {
     pub name: Option<String>,
     /// Count of functions with a body.
     pub funcs: u64,
+    /// Bytes of memory that instances begin with, if it is a snapshot.
+    pub snapshot_memory_len: Option<u64>,
     /// Imports in order: module, name, type.
     pub imports: Vec<(String, String, ExternType)>,
     /// Exports in order: name, type.
@@ -108,6 +110,7 @@ fn summarise(
         identity,
         name: info.name.clone(),
         funcs: info.funcs.len() as u64 - u64::from(info.imported.funcs),
+        snapshot_memory_len: info.state.as_ref().map(|state| state.memory_len),
         imports: imports.collect(),
         exports: exports.collect(),
         defined: memories

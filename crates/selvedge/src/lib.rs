@@ -96,6 +96,7 @@ pub use scheduler::{Canceller, Ending, Outcome, Scheduler, Task, Ticket};
 // Errors and faults.
 pub use error::Error;
 pub use selvedge_artifact::Error as ArtifactError;
+pub use selvedge_artifact::write::Compiled;
 pub use selvedge_compile::Error as CompileError;
 pub use selvedge_runtime::{
     Error as RuntimeError, Exception, FatalFault, FaultDetails, Frame, SignalBehavior, SignalFacts,

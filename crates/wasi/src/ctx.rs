@@ -23,6 +23,14 @@ impl WasiCtx {
     pub fn builder() -> WasiCtxBuilder {
         WasiCtxBuilder::new()
     }
+
+    /// The names of the preopened directories, in order, if the guest's descriptors are those that it began with:
+    /// nothing, if it has opened, closed or renumbered one. So the state of a guest can be taken, and go on with a
+    /// context that has directories of the same names. Positions in streams and rights that the guest gave up are
+    /// not looked at.
+    pub fn initial_preopens(&self) -> Option<Vec<&str>> {
+        self.fds.initial_preopens()
+    }
 }
 
 /// A list of strings as C programs take them: one after the other, a NUL byte after each.

@@ -242,6 +242,34 @@ impl FdTable {
         Ok(())
     }
 
+    /// The names of preopened directories, if there is nothing else but the three streams, each at its place.
+    pub(crate) fn initial_preopens(&self) -> Option<Vec<&str>> {
+        let (streams, rest) = self.slots.split_at_checked(3)?;
+        let streams_ok = streams.iter().enumerate().all(|(fd, slot)| {
+            let target = slot.as_ref().map(|descriptor| &descriptor.target);
+            matches!(
+                (fd, target),
+                (0, Some(Target::Stream(Stream::Stdin(_))))
+                    | (1, Some(Target::Stream(Stream::Stdout(_))))
+                    | (2, Some(Target::Stream(Stream::Stderr(_))))
+            )
+        });
+        if !streams_ok {
+            return None;
+        }
+        let used = rest
+            .iter()
+            .rposition(Option::is_some)
+            .map_or(0, |at| at + 1);
+        let names = rest[..used]
+            .iter()
+            .map(|slot| match &slot.as_ref()?.target {
+                Target::Dir(dir) => dir.preopen.as_deref(),
+                _ => None,
+            });
+        names.collect()
+    }
+
     /// A directory that may be used so. Something that is not one: `ENOTDIR`.
     pub(crate) fn dir(&self, fd: u32, rights: Rights) -> Result<(&OpenDir, Rights), Errno> {
         let descriptor = self.get(fd)?;
@@ -312,6 +340,30 @@ mod tests {
         assert_eq!(table.free(), Err(Errno::Mfile));
         let one_more = Descriptor::stream(Stream::Stdout(Output::Null));
         assert_eq!(table.insert(one_more).unwrap_err(), Errno::Mfile);
+    }
+
+    #[test]
+    fn the_initial_descriptors_are_told_from_others() {
+        let mut table = table(8);
+        assert_eq!(table.initial_preopens(), Some(vec![]));
+        let dir = || Dir::open_ambient_dir("/", cap_std::ambient_authority()).unwrap();
+        let preopen = |name: &str| Descriptor::preopen(dir(), name.to_owned(), true);
+        table.insert(preopen("a")).unwrap();
+        table.insert(preopen("b")).unwrap();
+        assert_eq!(table.initial_preopens(), Some(vec!["a", "b"]));
+        let opened = OpenDir {
+            dir: dir(),
+            preopen: None,
+            mutable: true,
+            listing: None,
+        };
+        let opened = Descriptor::dir(opened, FdFlags::default(), INHERITING);
+        let fd = table.insert(opened).unwrap();
+        assert_eq!(table.initial_preopens(), None);
+        table.remove(fd).unwrap();
+        assert_eq!(table.initial_preopens(), Some(vec!["a", "b"]));
+        table.renumber(2, 1).unwrap();
+        assert_eq!(table.initial_preopens(), None);
     }
 
     #[test]

@@ -42,22 +42,24 @@ fn output(args: &CompileArgs, input: Option<&PathBuf>) -> Result<PathBuf, Failur
         (None, Some(input)) => input.with_extension(ENDING),
         (None, None) => return Err(Failure::NoOutputName),
     };
-    let is_input = input.is_some_and(|input| {
-        fs::canonicalize(input)
-            .ok()
-            .is_some_and(|i| fs::canonicalize(&out).is_ok_and(|o| o == i))
-    });
-    if is_input {
-        Err(Failure::OutputIsInput(out))
-    } else {
-        Ok(out)
+    check_output(&out, input)?;
+    Ok(out)
+}
+
+/// Checks that the output is not the input.
+pub(super) fn check_output(out: &Path, input: Option<&PathBuf>) -> Result<(), Failure> {
+    let same =
+        |input| fs::canonicalize(input).is_ok_and(|i| fs::canonicalize(out).is_ok_and(|o| o == i));
+    if input.is_some_and(same) {
+        return Err(Failure::OutputIsInput(out.to_owned()));
     }
+    Ok(())
 }
 
 /// Writes a file so that nobody ever sees half of it: a process that has the old one mapped keeps it,
 /// and one that opens it finds the old or the new one. What is no file (a device, a pipe) is written
 /// to directly; links are followed.
-fn write(out: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write(out: &Path, bytes: &[u8]) -> io::Result<()> {
     let out = match fs::canonicalize(out) {
         Ok(out) => out,
         Err(error) if error.kind() == io::ErrorKind::NotFound => out.to_owned(),

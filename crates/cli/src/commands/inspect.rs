@@ -46,6 +46,9 @@ fn describe(summary: &Summary) -> String {
     if let Some(name) = &summary.name {
         text.push_str(&format!("name: {name}\n"));
     }
+    if let Some(len) = summary.snapshot_memory_len {
+        text.push_str(&format!("snapshot: begins with {len} bytes of memory\n"));
+    }
     text.push_str(&format!("functions with a body: {}\n", summary.funcs));
     let imports = summary.imports.iter();
     let imports =

@@ -9,7 +9,7 @@ use crate::values;
 /// The function that makes a WASI command run.
 const COMMAND_ENTRY: &str = "_start";
 /// The function that makes a WASI reactor ready.
-const REACTOR_ENTRY: &str = "_initialize";
+pub(super) const REACTOR_ENTRY: &str = "_initialize";
 
 /// What is called of a module once it is instantiated.
 #[derive(Debug)]
@@ -95,11 +95,11 @@ impl<'a> Plan<'a> {
 }
 
 /// Whether a module exports a function of this name that takes and gives nothing.
-fn is_entry(module: &Module, name: &str) -> bool {
+pub(super) fn is_entry(module: &Module, name: &str) -> bool {
     module.export_type(name) == Some(ExternType::Func(FuncType::default()))
 }
 
-fn exported_funcs(module: &Module) -> Vec<(String, FuncType)> {
+pub(super) fn exported_funcs(module: &Module) -> Vec<(String, FuncType)> {
     let funcs = module.exports().filter_map(|export| match export.ty {
         ExternType::Func(ty) => Some((export.name.to_owned(), ty)),
         _ => None,

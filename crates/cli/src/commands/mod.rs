@@ -2,10 +2,12 @@
 //! writing results.
 
 mod compile;
+mod guest;
 mod input;
 mod inspect;
 mod invoke;
 mod run;
+mod snapshot;
 mod stats;
 pub(crate) mod supervise;
 mod validate;
@@ -24,6 +26,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Compile(args) => compile::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Wast(args) => wast::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -11,6 +11,7 @@ mod inputs;
 mod inspect;
 mod invoke;
 mod run;
+mod snapshot;
 mod stats;
 mod stops;
 mod usage;

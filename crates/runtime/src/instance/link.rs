@@ -25,7 +25,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if the instance is suspended or was terminated;
+    /// [`Error::InvalidArgument`] if the instance is suspended or was terminated, or the module is a snapshot;
     /// [`Error::UnknownImport`], [`Error::ImportType`], what [`Region::new_instance`](crate::Region::new_instance)
     /// gives, and what a start function gives. What the module wrote to its imports before it failed stays.
     pub fn link(&mut self, linker: &Linker, module: &Module) -> Result<Member, Error> {
@@ -33,6 +33,11 @@ impl Instance {
         state.check_link()?;
         if !module.engine().same(self.region().engine()) || !linker.engine().same(module.engine()) {
             return Err(Error::OtherEngine("module or linker"));
+        }
+        if module.is_snapshot() {
+            return Err(Error::InvalidArgument(
+                "a snapshot is an instance of its own, and can't be linked into another one",
+            ));
         }
         let imports = self.resolve(linker, module)?;
         // The slot wants the module's image; imports are kept apart.

@@ -3,6 +3,7 @@
 //! ```text
 //!   snapshot   state -> Program with an image of its own    instances begin where the state was taken
 //!   fork       state -> another instance, now               pages that nobody wrote to stay shared with the image
+//!   artifact   Program -> the module's file with the state  to be loaded as any other artifact
 //! ```
 //!
 //! The state is what the guest has: memory 0, globals, tables, which segments it dropped. What the host has
@@ -12,46 +13,21 @@
 use std::ops::Range;
 
 use selvedge_artifact::ids::{FuncIdx, GlobalIdx};
+use selvedge_artifact::image::ImageBuilder;
+use selvedge_artifact::state::{EntryState, GlobalState, State};
 use selvedge_artifact::types::ValType;
 use selvedge_artifact::vmfields::{ENTRY_FOREIGN, KIND_GUEST};
+use selvedge_artifact::write::Compiled;
 
 use crate::error::Error;
 use crate::instance::handle::InstanceHandle;
 use crate::instance::record::Record;
-use crate::instance::state::State;
+use crate::instance::state;
 use crate::instance::{Instance, MEMORY_0};
 use crate::program::{Image, Program};
 use crate::sys::page::page_len;
 use crate::vm::context::ArraySlot;
 use crate::vm::ptr::FuncRefPtr;
-
-/// The state of a guest but for the bytes of its memory, free of addresses.
-#[derive(Debug)]
-pub(crate) struct Frozen {
-    /// Bytes of memory 0, if it lies in the slot.
-    pub(crate) memory_len: usize,
-    globals: Vec<FrozenGlobal>,
-    /// Entries of the tables.
-    pub(crate) tables: Vec<Vec<FrozenEntry>>,
-    dropped_data: Vec<bool>,
-    dropped_elems: Vec<bool>,
-}
-
-/// The value of a global.
-#[derive(Debug)]
-enum FrozenGlobal {
-    Bits(ArraySlot),
-    Func(FuncIdx),
-}
-
-/// What stands in a table.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum FrozenEntry {
-    /// Null, or a function of the module.
-    Bits(u64),
-    /// An imported function.
-    Import(FuncIdx),
-}
 
 fn refused(why: &'static str) -> Error {
     Error::InvalidArgument(why)
@@ -104,26 +80,26 @@ impl Instance {
         let frozen = main.freeze()?;
         let (program, ranges) = match self.store.program.as_ref().and_then(|name| name.get()) {
             Some(program) => (program, main.written_ranges()),
-            None if main.is_state() => {
+            None if main.is_state() && !main.module().is_snapshot() => {
                 return Err(refused(
                     "the snapshot that the instance was made of is gone; keep it to fork the instance",
                 ));
             }
             // Its program is gone, or it is outside its region.
-            None => (main.program()?, vec![0..frozen.memory_len; 1]),
+            None => (main.program()?, vec![0..frozen.memory_len as usize; 1]),
         };
         let builder = self.region().instance_builder(&program);
         let fork = builder.with_limits(*self.limits()).build()?;
         let copy = fork.store.members.first().ok_or(refused("no member"))?;
         copy.thaw(&frozen)?;
         main.copy_memory_to(copy, ranges)?;
-        fork.store.state.set(State::Ready);
+        fork.store.state.set(state::State::Ready);
         Ok(fork)
     }
 
     /// The one member of an instance whose state can be taken.
     fn freezable(&self) -> Result<&Record, Error> {
-        if self.store.state.get() != State::Ready {
+        if self.store.state.get() != state::State::Ready {
             return Err(refused(
                 "only an instance that is ready to run gives its state away",
             ));
@@ -135,9 +111,48 @@ impl Instance {
     }
 }
 
+impl Program {
+    /// A program of [`Instance::snapshot`] as an artifact: instances of the module that is loaded from it
+    /// ([`Module::from_artifact`](crate::Module::from_artifact), or here
+    /// [`Module::from_compiled`](crate::Module::from_compiled)) begin with its state, in any process. It holds the
+    /// code as it was compiled, and asks for the same settings.
+    ///
+    /// Host functions are not in it: a linker gives them anew, by the same names and types. What else the host
+    /// must have in place when a guest goes on there, its maker notes as names and values, which
+    /// [`Module::notes`](crate::Module::notes) tells.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the program is no snapshot; [`Error::Artifact`] if the artifact would be too
+    /// large.
+    pub fn to_artifact(&self, notes: &[(&str, &str)]) -> Result<Compiled, Error> {
+        let module = self.module();
+        let Some(state) = self.state() else {
+            return Err(refused(
+                "the program is no snapshot; the artifact of its module is what the compiler gave",
+            ));
+        };
+        let mut memory = ImageBuilder::default();
+        let bytes = self.image().map_or(&[][..], |image| image.bytes());
+        for (at, page) in bytes.chunks(page_len()).enumerate() {
+            if !crate::arch::is_zero(page) {
+                memory.add((at * page_len()) as u64, page);
+            }
+        }
+        let notes = notes.iter();
+        let state = State {
+            notes: notes
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..state.clone()
+        };
+        Ok(module.write_snapshot(state, memory)?)
+    }
+}
+
 impl Record {
     /// The state but for the bytes of memory.
-    fn freeze(&self) -> Result<Frozen, Error> {
+    fn freeze(&self) -> Result<State, Error> {
         let info = self.module().info();
         let in_slot = usize::from(info.owns_memory0());
         if info.memories.len() != in_slot {
@@ -147,7 +162,7 @@ impl Record {
             ));
         }
         let memory_len = match self.memory(MEMORY_0) {
-            Some(memory) => memory.len(),
+            Some(memory) => memory.len() as u64,
             None => 0,
         };
         let globals = (0..).zip(&info.globals).map(|(i, global)| {
@@ -163,37 +178,38 @@ impl Record {
             entries.into_iter().collect()
         });
         let (dropped_data, dropped_elems) = self.dropped_segments();
-        Ok(Frozen {
+        Ok(State {
             memory_len,
             globals: globals.collect::<Result<_, _>>()?,
             tables: tables.collect::<Result<_, _>>()?,
             dropped_data,
             dropped_elems,
+            notes: Vec::new(),
         })
     }
 
-    fn freeze_global(&self, ty: ValType, raw: ArraySlot) -> Result<FrozenGlobal, Error> {
+    fn freeze_global(&self, ty: ValType, raw: ArraySlot) -> Result<GlobalState, Error> {
         if !ty.is_ref() || raw.lo == 0 {
-            return Ok(FrozenGlobal::Bits(raw));
+            return Ok(GlobalState::Bits(raw.lo, raw.hi));
         }
         match FuncRefPtr::known(raw.lo).filter(|_| ty.is_func_ref()) {
-            Some(func) => Ok(FrozenGlobal::Func(self.func_of(func)?)),
+            Some(func) => Ok(GlobalState::Func(self.func_of(func)?)),
             None => Err(HOST_REFERENCE),
         }
     }
 
-    fn freeze_entry(&self, is_func: bool, entry: u64) -> Result<FrozenEntry, Error> {
+    fn freeze_entry(&self, is_func: bool, entry: u64) -> Result<EntryState, Error> {
         if !is_func {
             return match entry {
-                0 => Ok(FrozenEntry::Bits(0)),
+                0 => Ok(EntryState::Bits(0)),
                 _ => Err(HOST_REFERENCE),
             };
         }
         if entry as u32 != ENTRY_FOREIGN {
-            return Ok(FrozenEntry::Bits(entry));
+            return Ok(EntryState::Bits(entry));
         }
         let func = self.store().foreign_func((entry >> 32) as u32);
-        Ok(FrozenEntry::Import(
+        Ok(EntryState::Import(
             self.func_of(func.ok_or(HOST_REFERENCE)?)?,
         ))
     }
@@ -232,16 +248,16 @@ impl Record {
     }
 
     /// Makes globals, tables and segments what they were when the state was taken, and memory 0 as long.
-    pub(crate) fn thaw(&self, frozen: &Frozen) -> Result<(), Error> {
+    pub(crate) fn thaw(&self, frozen: &State) -> Result<(), Error> {
         if let Some(memory) = self.own_memories().first()
-            && memory.len() < frozen.memory_len as u64
+            && memory.len() < frozen.memory_len
         {
-            self.grow_own_memory(memory, frozen.memory_len as u64)?;
+            self.grow_own_memory(memory, frozen.memory_len)?;
         }
         for (i, global) in (0..).zip(&frozen.globals) {
             let raw = match *global {
-                FrozenGlobal::Bits(raw) => raw,
-                FrozenGlobal::Func(func) => {
+                GlobalState::Bits(lo, hi) => ArraySlot { lo, hi },
+                GlobalState::Func(func) => {
                     let func = self.func_ref(func).ok_or(HOST_REFERENCE)?;
                     ArraySlot::new(func.to_raw())
                 }
@@ -250,8 +266,8 @@ impl Record {
         }
         for (table, entries) in self.own_tables().iter().zip(&frozen.tables) {
             let entries = entries.iter().map(|entry| match *entry {
-                FrozenEntry::Bits(bits) => Ok(bits),
-                FrozenEntry::Import(func) => {
+                EntryState::Bits(bits) => Ok(bits),
+                EntryState::Import(func) => {
                     let func = self.func_ref(func).ok_or(HOST_REFERENCE)?;
                     Ok(self.foreign_entry(func))
                 }

@@ -105,7 +105,7 @@ impl Limits {
     /// Whether an instance may begin with a memory of so many bytes and tables of so many elements.
     pub(crate) fn admit_state(
         &self,
-        memory_len: usize,
+        memory_len: u64,
         tables: impl Iterator<Item = usize>,
     ) -> Result<(), Error> {
         let exceeded = |what, needed, given, knob| {
@@ -116,7 +116,7 @@ impl Limits {
                 knob,
             })
         };
-        let mut total = memory_len as u64;
+        let mut total = memory_len;
         if total > self.memory_len {
             return exceeded("bytes of memory", total, self.memory_len, "memory_len");
         }
