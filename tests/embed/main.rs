@@ -10,6 +10,7 @@ mod counted_calls;
 mod dialogues;
 mod entry_points;
 mod globals_tables;
+mod growing_later;
 mod growth;
 mod guest_ptr;
 mod heaps;

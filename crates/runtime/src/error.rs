@@ -191,6 +191,12 @@ pub enum Error {
     /// The limiter of the instance refused to let a memory or table grow, or is busy.
     #[error("the limiter of the instance refused to let {0} grow")]
     GrowthRefused(&'static str),
+    /// The limiter of the instance takes its time ([`AsyncLimiter`](crate::AsyncLimiter)), and whoever wants a memory or
+    /// table to grow can't wait for it: a guest that is not run as a future, or a host function.
+    #[error(
+        "the limiter of the instance answers later, and {0} is to grow now; run the guest with `run_async`, and do not grow it in host functions"
+    )]
+    AsyncRequired(&'static str),
     /// Limits that make no sense.
     #[error("invalid limits: {0}")]
     InvalidLimits(String),

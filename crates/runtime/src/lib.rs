@@ -56,6 +56,7 @@ pub use instance::globals::{Globals, GlobalsMut};
 pub use instance::growth::{Growing, Growth, Limiter};
 pub use instance::handle::InstanceHandle;
 pub use instance::heap_words::{HeapU32Ref, HeapU32RefMut};
+pub use instance::permission::{AsyncLimiter, Permission};
 pub use instance::{Instance, Member};
 pub use module::{ExportType, ImportType, Module};
 pub use program::Program;

@@ -80,8 +80,8 @@ pub use selvedge_runtime::{SharedMemory, WaitResult};
 
 // Regions: address space for instances.
 pub use selvedge_runtime::{
-    AllocStrategy, Growing, Growth, Limiter, Limits, Region, RegionMetrics, RegionOptions,
-    ResetCounts, WhenFull,
+    AllocStrategy, AsyncLimiter, Growing, Growth, Limiter, Limits, Permission, Region,
+    RegionMetrics, RegionOptions, ResetCounts, WhenFull,
 };
 
 // Instances and what they are called with.

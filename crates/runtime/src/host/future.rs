@@ -169,6 +169,12 @@ impl RunAsync<'_> {
         &mut self,
         step: impl FnOnce(&mut Instance) -> Result<RunResult, Error>,
     ) -> Result<RunResult, Error> {
+        let step = |instance: &mut Instance| {
+            instance.store.is_awaited.set(true);
+            let result = step(instance);
+            instance.store.is_awaited.set(false);
+            result
+        };
         match self.slice {
             Some(slice) => self.instance.for_slice(slice, step),
             None => step(self.instance),
@@ -245,6 +251,8 @@ impl RunAsync<'_> {
 
 impl Drop for RunAsync<'_> {
     fn drop(&mut self) {
+        // If the guest's run has panicked, this was not done.
+        self.instance.store.is_awaited.set(false);
         if self.is_woken {
             self.instance.store.wait_hook.task().forget();
         }

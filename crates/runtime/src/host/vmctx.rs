@@ -38,6 +38,10 @@ impl<'a> Vmctx<'a> {
         Self { caller, yielder }
     }
 
+    pub(crate) fn record(&self) -> &'a Record {
+        self.caller
+    }
+
     pub(crate) fn yielder(&self) -> Option<&'a Yielder> {
         self.yielder
     }
@@ -72,15 +76,15 @@ impl<'a> Vmctx<'a> {
     ///
     /// # Errors
     ///
-    /// If the module has no memory, if it is borrowed, or if its maximum or the region's limit stands
-    /// against it.
+    /// If the module has no memory, if it is borrowed, or if its maximum, a limit or the instance's limiter stands
+    /// against it; [`Error::AsyncRequired`] if that is an [`AsyncLimiter`](crate::AsyncLimiter).
     pub fn grow_memory(&self, additional_pages: u32) -> Result<u32, HostError> {
         if self.caller.shared_memory(MEMORY_0).is_none() {
             self.caller.sliceable_memory(MEMORY_0)?;
         }
-        let grown = self
-            .caller
-            .grow_memory_checked(MEMORY_0, additional_pages, Asker::Guest);
+        let grown =
+            self.caller
+                .grow_memory_checked(MEMORY_0, additional_pages, Asker::HostFunction);
         grown.map_err(|error| match error {
             Error::MemoryBorrowed => borrowed("heap"),
             other => other.into(),

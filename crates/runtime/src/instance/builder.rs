@@ -10,6 +10,7 @@ use crate::instance::Instance;
 use crate::instance::growth::Limiter;
 use crate::instance::handle::InstanceHandle;
 use crate::instance::memory::OwnMemory;
+use crate::instance::permission::{AnyLimiter, AsyncLimiter};
 use crate::instance::record::{ImportedMemory, Record, Resolved};
 use crate::instance::state::State;
 use crate::instance::store::Store;
@@ -26,7 +27,7 @@ pub struct InstanceBuilder<'a> {
     program: &'a Program,
     embed: HashMap<TypeId, RefCell<Box<dyn Any + Send>>>,
     limits: Option<Limits>,
-    limiter: Option<Box<dyn Limiter>>,
+    limiter: Option<AnyLimiter>,
     ends_on_growth_failure: bool,
     starts_itself: bool,
     fuel: Option<u64>,
@@ -67,7 +68,15 @@ impl<'a> InstanceBuilder<'a> {
     /// Has a limiter asked whenever the guest wants a memory or table to grow within the limits.
     #[must_use]
     pub fn with_limiter(mut self, limiter: impl Limiter + 'static) -> Self {
-        self.limiter = Some(Box::new(limiter));
+        self.limiter = Some(AnyLimiter::Sync(Box::new(limiter)));
+        self
+    }
+
+    /// Has a limiter asked that takes its time, in place of one that answers at once: the guest waits for it, and
+    /// must be run as a future.
+    #[must_use]
+    pub fn with_async_limiter(mut self, limiter: impl AsyncLimiter + 'static) -> Self {
+        self.limiter = Some(AnyLimiter::Async(Box::new(limiter)));
         self
     }
 

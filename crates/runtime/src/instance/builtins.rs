@@ -13,7 +13,6 @@ use selvedge_artifact::traps::TrapCode;
 use crate::fault::details::TrapInfo;
 use crate::host::error::{HostError, TerminationDetails};
 use crate::instance::exceptions::Exn;
-use crate::instance::growth::Asker;
 use crate::instance::record::Record;
 use crate::stop::parking::Woken;
 use crate::vm::activation::Outcome;
@@ -96,8 +95,8 @@ fn within(at: u64, count: u64, len: u64) -> Result<Range<usize>, u64> {
 
 impl Record {
     pub(crate) fn memory_grow(&self, memory: u32, delta: u64) -> Result<u64, LibTrap> {
-        let result = self.grow_memory(MemoryIdx::new(memory), delta, Asker::Guest);
-        Ok(self.store().growth_result(result))
+        let memory = MemoryIdx::new(memory);
+        Ok(self.grow_for_guest(move |record, asker| record.grow_memory(memory, delta, asker)))
     }
 
     pub(crate) fn memory_copy(
@@ -299,8 +298,8 @@ impl Record {
     }
 
     pub(crate) fn table_grow(&self, table: u32, delta: u64, init: u64) -> Result<u64, LibTrap> {
-        let result = self.grow_table(TableIdx::new(table), delta, init);
-        Ok(self.store().growth_result(result))
+        let table = TableIdx::new(table);
+        Ok(self.grow_for_guest(move |record, asker| record.grow_table(table, delta, init, asker)))
     }
 
     pub(crate) fn table_fill(

@@ -1,17 +1,20 @@
 //! Growth of memories and tables: who is asked, and what a failure is.
 //!
 //! Every growth passes here: by the guest, by a host function, by the embedder. The order is: the module's own
-//! maximum, the limits of the instance, the budget over all its memories and tables, its limiter, the system.
+//! maximum, the limits of the instance, the budget over all its memories and tables, its limiter, the system. Limiters
+//! that take their time are in `permission`.
 
 use selvedge_artifact::ids::{MemoryIdx, TableIdx};
 
 use crate::error::{Error, OWN_MAXIMUM};
 use crate::host::error::{HostError, TerminationDetails};
 use crate::instance::memory::OwnMemory;
+use crate::instance::permission::{AnyLimiter, Grown, Permission, Verdict};
 use crate::instance::record::Record;
 use crate::instance::store::Store;
 use crate::region::limits::table_len;
 use crate::vm::activation::Outcome;
+use crate::vm::enter::host_error;
 
 /// Decides for one instance whether its memories and tables may grow, within its limits; see
 /// [`InstanceBuilder::with_limiter`](crate::InstanceBuilder::with_limiter).
@@ -55,8 +58,14 @@ pub enum Growing {
 /// On whose behalf something grows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Asker {
-    /// The guest, or a host function that it called: the limiter is asked.
+    /// The guest: the limiter is asked.
     Guest,
+    /// A host function that the guest called: the limiter is asked if it answers at once.
+    HostFunction,
+    /// The guest, whose limiter has said yes to this by now.
+    Allowed(Growth),
+    /// The guest, whose limiter has said no by now.
+    Refused,
     /// The embedder, who has set the limiter.
     Embedder,
 }
@@ -74,8 +83,9 @@ impl Store {
         lens.fold(0, u64::saturating_add)
     }
 
-    /// Asks everybody who has a say about a growth beyond the limit of one memory or table.
-    fn check_growth(&self, growth: &Growth, asker: Asker) -> Result<(), Error> {
+    /// Asks everybody who has a say about a growth beyond the limit of one memory or table. The limiter's answer, if
+    /// there is none yet.
+    fn check_growth(&self, growth: &Growth, asker: Asker) -> Result<Option<Permission>, Error> {
         let more = growth.desired - growth.current;
         let (more, name) = match growth.what {
             Growing::Memory => (more, "a memory"),
@@ -83,21 +93,44 @@ impl Store {
         };
         let total = self.memory_total().saturating_add(more);
         self.region_limits.check_total(total)?;
-        if asker == Asker::Embedder {
-            return Ok(());
+        let refused = Error::GrowthRefused(name);
+        match asker {
+            Asker::Embedder => return Ok(None),
+            Asker::Allowed(allowed) if growth.desired <= allowed.desired => return Ok(None),
+            Asker::Refused => return Err(refused),
+            Asker::Guest | Asker::HostFunction | Asker::Allowed(_) => {}
         }
         // A limiter that is busy is asked from within itself.
-        let refused = Error::GrowthRefused(name);
         let Ok(mut limiter) = self.limiter.try_borrow_mut() else {
             return Err(refused);
         };
-        let allowed = limiter.as_mut().is_none_or(|it| it.growing(growth));
-        if allowed { Ok(()) } else { Err(refused) }
+        let Some(limiter) = &mut *limiter else {
+            return Ok(None);
+        };
+        if matches!(limiter, AnyLimiter::Async(_)) {
+            self.check_awaited(name, asker)?;
+        }
+        match limiter.growing(growth) {
+            Verdict::Allowed => Ok(None),
+            Verdict::Refused => Err(refused),
+            Verdict::Later(permission) => Ok(Some(permission)),
+        }
+    }
+
+    /// Checks that the guest can wait for its limiter.
+    fn check_awaited(&self, name: &'static str, asker: Asker) -> Result<(), Error> {
+        if asker == Asker::HostFunction || !self.is_awaited.get() {
+            return Err(Error::AsyncRequired(name));
+        }
+        self.check_suspendable().map_err(|error| match error {
+            HostError::Error(error) => host_error(error),
+            _ => Error::AsyncRequired(name),
+        })
     }
 
     /// Tells the limiter of a failure.
     fn tell_failure(&self, growth: &Growth, asker: Asker, error: &Error) {
-        if asker == Asker::Guest
+        if asker != Asker::Embedder
             && let Ok(mut limiter) = self.limiter.try_borrow_mut()
             && let Some(limiter) = &mut *limiter
         {
@@ -151,12 +184,12 @@ impl Record {
         memory: MemoryIdx,
         delta: u64,
         asker: Asker,
-    ) -> Result<u64, Error> {
+    ) -> Result<Grown, Error> {
         let no_memory = Error::InvalidArgument("the module has no such memory");
         let (owner, memory) = self.find_memory(memory).ok_or(no_memory)?;
         let (old, ty) = (memory.pages(), memory.ty());
         if delta == 0 {
-            return Ok(old);
+            return Ok(Grown::From(old));
         }
         let store = self.store();
         let growth = Growth {
@@ -168,12 +201,15 @@ impl Record {
         let grow = || {
             let (limit, knob) = store.region_limits.memory_limit(ty);
             growth.check_one(ty.max_len(), limit, "bytes of memory", knob)?;
-            store.check_growth(&growth, asker)?;
-            match memory.shared() {
+            if let Some(permission) = store.check_growth(&growth, asker)? {
+                return Ok(Grown::Asks(growth, permission));
+            }
+            let grown = match memory.shared() {
                 // Others may have grown it meanwhile.
                 Some(shared) => shared.grow(delta),
                 None => owner.grow_own_memory(memory, growth.desired).map(|()| old),
-            }
+            };
+            grown.map(Grown::From)
         };
         let result = grow();
         if let Err(error) = &result {
@@ -183,11 +219,17 @@ impl Record {
     }
 
     /// Grows a table by elements for the guest; the former count.
-    pub(crate) fn grow_table(&self, table: TableIdx, delta: u64, init: u64) -> Result<u64, Error> {
+    pub(crate) fn grow_table(
+        &self,
+        table: TableIdx,
+        delta: u64,
+        init: u64,
+        asker: Asker,
+    ) -> Result<Grown, Error> {
         self.with_table(table, |owner, table| {
             let old = table.len();
             if delta == 0 {
-                return Ok(old);
+                return Ok(Grown::From(old));
             }
             let store = self.store();
             let growth = Growth {
@@ -200,15 +242,18 @@ impl Record {
                 let limit = store.region_limits.table_elements;
                 let max = table.max_elements();
                 growth.check_one(max, limit, "table elements", "table_elements")?;
-                store.check_growth(&growth, Asker::Guest)?;
+                if let Some(permission) = store.check_growth(&growth, asker)? {
+                    return Ok(Grown::Asks(growth, permission));
+                }
                 let entry = owner.raw_to_entry(table, init);
-                table.grow(owner.context(), owner.vmctx(), delta, entry)
+                table.grow(owner.context(), owner.vmctx(), delta, entry)?;
+                Ok(Grown::From(old))
             };
             let result = grow();
             if let Err(error) = &result {
-                store.tell_failure(&growth, Asker::Guest, error);
+                store.tell_failure(&growth, asker, error);
             }
-            result.map(|()| old)
+            result
         })
     }
 }

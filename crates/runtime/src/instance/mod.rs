@@ -13,6 +13,7 @@ pub(crate) mod husk;
 pub(crate) mod init;
 pub(crate) mod link;
 pub(crate) mod memory;
+pub(crate) mod permission;
 pub(crate) mod record;
 pub(crate) mod reset;
 pub(crate) mod snapshot;

@@ -25,6 +25,7 @@ use crate::instance::builtins::LibTrap;
 use crate::instance::growth::Asker;
 use crate::instance::init;
 use crate::instance::memory::OwnMemory;
+use crate::instance::permission::Grown;
 use crate::instance::store::Store;
 use crate::instance::table::OwnTable;
 use crate::module::Module;
@@ -534,7 +535,10 @@ impl Record {
         {
             return Err(Error::MemoryBorrowed);
         }
-        let old = self.grow_memory(memory, delta.into(), asker)?;
+        let Grown::From(old) = self.grow_memory(memory, delta.into(), asker)? else {
+            // The limiter of whoever can't wait for it is not asked.
+            return Err(Error::AsyncRequired("a memory"));
+        };
         // More pages than 32 bits count has only a 64-bit memory with pages of one byte.
         Ok(u32::try_from(old).unwrap_or(u32::MAX))
     }

@@ -19,7 +19,7 @@ use crate::fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
 use crate::fault::fatal::Handlers;
 use crate::host::suspend::YieldedVal;
 use crate::instance::exceptions::Exceptions;
-use crate::instance::growth::Limiter;
+use crate::instance::permission::AnyLimiter;
 use crate::instance::record::Record;
 use crate::instance::state::State;
 use crate::program::WeakProgram;
@@ -80,7 +80,9 @@ pub(crate) struct Store {
     /// Who is told of signals and fatal faults. Changed only while no guest runs.
     pub(crate) handlers: Handlers,
     /// Who has a say when memories and tables grow.
-    pub(crate) limiter: RefCell<Option<Box<dyn Limiter>>>,
+    pub(crate) limiter: RefCell<Option<AnyLimiter>>,
+    /// Whether the guest is run as a future, so that it can wait for one.
+    pub(crate) is_awaited: Cell<bool>,
     /// Whether the guest is suspended, and does not trap, when it has no fuel left.
     pub(crate) waits_for_fuel: Cell<bool>,
     /// Whether that is why it is suspended.
@@ -148,6 +150,7 @@ impl Store {
             catch_panics: Cell::new(false),
             handlers: Handlers::default(),
             limiter: RefCell::new(None),
+            is_awaited: Cell::new(false),
             waits_for_fuel: Cell::new(false),
             is_out_of_fuel: Cell::new(false),
             ends_on_growth_failure: Cell::new(false),
@@ -213,6 +216,7 @@ impl Store {
             catch_panics,
             handlers,
             limiter,
+            is_awaited,
             waits_for_fuel,
             is_out_of_fuel,
             ends_on_growth_failure,
@@ -253,6 +257,7 @@ impl Store {
         catch_panics.set(false);
         *handlers = Handlers::default();
         limiter.get_mut().take();
+        is_awaited.set(false);
         waits_for_fuel.set(false);
         is_out_of_fuel.set(false);
         ends_on_growth_failure.set(false);

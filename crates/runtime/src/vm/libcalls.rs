@@ -9,7 +9,9 @@ use selvedge_artifact::with_builtins;
 
 use super::activation::Outcome;
 use super::context::VMFuncRef;
+use super::resume::{Place, park};
 use crate::arch;
+use crate::host::suspend::Yield;
 use crate::instance::builtins::LibTrap;
 use crate::instance::record::Record;
 use crate::traphandlers::{host_boundary, on_host_stack};
@@ -64,6 +66,11 @@ fn run<T: Default>(caller: &Record, body: impl FnOnce() -> Result<T, LibTrap>) -
     };
     caller.store().raise(outcome);
     T::default()
+}
+
+/// Has the guest of a libcall left until it is resumed, as `suspended` says: it gives what the libcall returns.
+pub(crate) fn suspend(caller: &Record, suspended: Yield<u64>) {
+    park(caller, Place::Register, suspended);
 }
 
 /// The arrays that contexts point to: of guests that count fuel, and of others.
