@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   memory of up to 64 KiB   every page is compared with what belongs there       no system call
-//!   larger                   the kernel tells which pages were written             one, or more
+//!   larger                   the longest run of pages that were written before
+//!                            is written back                                       no system call
+//!                            of others the kernel tells which were written         one, or more
 //!                            they are written back, up to what a slot may keep
 //!                            what is beyond is given back                          one
 //!   the kernel can't tell    everything is given back                              one
@@ -146,39 +148,73 @@ impl Resets {
         written
     }
 
-    /// Writes pages back, lowest first, until enough are kept; the offset from which all others are to be
+    /// Writes pages back until enough are kept: a run that is known from the last time, for which the kernel need
+    /// not be asked page by page, and then the others, lowest first. The offset from which all others are to be
     /// given back, if there are any.
     fn write_back(&self, slot: &mut Slot, pagemap: &Pagemap) -> io::Result<Option<usize>> {
-        let mut pages = InitialPages::of(slot);
-        let start = pages.addr();
-        let end = start + pages.len();
         let mut left = self.keep_len / page_len() * page_len();
+        let mut longest = Some(slot.take_own())
+            .filter(|own| own.len() <= left)
+            .unwrap_or_default();
+        let mut pages = InitialPages::of(slot);
+        let (start, end) = (pages.addr(), pages.addr() + pages.len());
+        pages.restore(longest.clone());
+        left -= longest.len();
         let mut runs = Runs::new();
-        let mut at = start;
-        while at < end {
-            let next = pagemap.scan(at..end, &mut runs)?;
-            if next <= at {
-                return Err(io::Error::other("the scan for dirty pages does not go on"));
-            }
-            for Range {
-                start: from,
-                end: to,
-            } in runs.told()
-            {
-                if from < at || to > next || from > to {
-                    return Err(io::Error::other(
-                        "the scan told pages that were not asked for",
-                    ));
+        for part in [start..start + longest.start, start + longest.end..end] {
+            let mut at = part.start;
+            while at < part.end {
+                let next = pagemap.scan(at..part.end, &mut runs)?;
+                if next <= at {
+                    return Err(io::Error::other("the scan for dirty pages does not go on"));
                 }
-                let kept = left.min(to - from);
-                pages.restore(from - start..from - start + kept);
-                left -= kept;
-                if kept < to - from {
-                    return Ok(Some(from - start + kept));
+                for run in runs.told() {
+                    if run.start < at || run.end > next || run.start > run.end {
+                        return Err(io::Error::other(
+                            "the scan told pages that were not asked for",
+                        ));
+                    }
+                    let run = run.start - start..run.end - start;
+                    let kept = left.min(run.len());
+                    pages.restore(run.start..run.start + kept);
+                    left -= kept;
+                    if kept < run.len() {
+                        return Ok(Some(run.start + kept));
+                    }
+                    longest = joined(longest, run);
                 }
+                at = next;
             }
-            at = next;
         }
+        slot.set_own(longest);
         Ok(None)
+    }
+}
+
+/// Two runs as one if they meet, else the longer one.
+fn joined(one: Range<usize>, other: Range<usize>) -> Range<usize> {
+    if one.end == other.start && !one.is_empty() {
+        one.start..other.end
+    } else if other.end == one.start && !one.is_empty() {
+        other.start..one.end
+    } else if other.len() > one.len() {
+        other
+    } else {
+        one
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn runs_that_meet_are_one_and_of_others_the_longer_stays() {
+        assert_eq!(joined(0..0, 0..8), 0..8);
+        assert_eq!(joined(0..0, 4..8), 4..8);
+        assert_eq!(joined(0..4, 4..8), 0..8);
+        assert_eq!(joined(4..8, 0..4), 0..8);
+        assert_eq!(joined(0..4, 5..8), 0..4);
+        assert_eq!(joined(0..4, 5..80), 5..80);
     }
 }

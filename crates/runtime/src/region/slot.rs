@@ -33,6 +33,8 @@ pub(crate) struct SlotState {
     image: Option<Arc<Image>>,
     /// How often memory 0 was made clean since it was mapped, wrapping.
     resets: u32,
+    /// Offsets of a run of pages of memory 0 that hold something of their own, and do until they are given back.
+    own: Range<usize>,
     /// What was done since the slot was taken.
     pub(crate) counts: Counts,
     /// Bytes of context that are mapped for the guest.
@@ -50,6 +52,7 @@ impl SlotState {
             image_len: 0,
             image: None,
             resets: 0,
+            own: 0..0,
             counts: Counts::default(),
             context_len: 0,
         }
@@ -217,7 +220,7 @@ impl Slot {
             space.map_none(base, round_up_to_page(mapped))?;
         }
         (state.accessible_len, state.initial_len, state.image_len) = (0, 0, 0);
-        (state.image, state.resets) = (None, 0);
+        (state.image, state.resets, state.own) = (None, 0, 0..0);
         let mut image_len = 0;
         if let Some(image) = image {
             image_len = image.bytes().len();
@@ -286,9 +289,21 @@ impl Slot {
     pub(crate) fn give_back(&mut self, from: usize) -> io::Result<()> {
         let base = self.region().layout.vmctx(self.state.index);
         let len = self.state.accessible_len - from;
+        let own = &mut self.state.own;
+        *own = own.start.min(from)..own.end.min(from);
         self.region().space.decommit(base + from, len)?;
         self.copy_image(from);
         Ok(())
+    }
+
+    /// Takes the offsets of a run of pages that are known to hold something of their own; empty if none is.
+    pub(crate) fn take_own(&mut self) -> Range<usize> {
+        std::mem::take(&mut self.state.own)
+    }
+
+    /// Says which run of pages holds something of its own, and need not be looked for.
+    pub(crate) fn set_own(&mut self, own: Range<usize>) {
+        self.state.own = own;
     }
 
     /// Ranges of offsets of memory 0 outside which it holds what it began with, or zeroes.

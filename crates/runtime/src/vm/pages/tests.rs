@@ -123,6 +123,37 @@ fn x_pool_every_way_of_cleaning_leaves_what_belongs_there() {
 }
 
 #[test]
+fn x_pool_runs_of_pages_that_are_remembered_are_cleaned_with_others() {
+    let image = image(40);
+    let (pages, mut seed) = (200, 1_u64);
+    let mut below = |end: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) as usize % end
+    };
+    for keep in [2 << 20, 30 * PAGE] {
+        let region = region(&options(keep, true));
+        let mut slot = slot(&region, pages * PAGE, Some(&image));
+        for round in 0..600 {
+            for _ in 0..below(4) {
+                let from = below(pages);
+                let to = from + 1 + below(pages - from).min(below(50));
+                soil(&mut slot, from..to);
+            }
+            match round % 97 {
+                50 => slot.give_back(below(pages) * PAGE).unwrap(),
+                70 => {
+                    slot.grow_memory((pages + 8) * PAGE).unwrap();
+                    soil(&mut slot, pages - 2..pages + 8);
+                }
+                _ => {}
+            }
+            slot.clean().unwrap();
+            assert_clean(&mut slot, pages * PAGE, Some(&image));
+        }
+    }
+}
+
+#[test]
 fn x_pool_a_slot_takes_images_in_turn_and_none() {
     let region = region(&RegionOptions::default());
     let (a, b) = (image(3), image(40));
