@@ -8,12 +8,13 @@ use selvedge::{
     Settings, TrapCode, Val, Vmctx,
 };
 use selvedge_tests::random::Random;
+use selvedge_tests::threads::WhenDone;
 
 #[path = "../stop/guests.rs"]
 #[allow(dead_code, reason = "the guest is what is wanted")]
 mod guests;
 
-use guests::{GUEST, KINDS, WhenDone};
+use guests::{GUEST, KINDS};
 
 fn instance(opt_level: OptLevel, wat: &str) -> InstanceHandle {
     let settings = Settings::default()
@@ -103,7 +104,7 @@ fn counts_are_exact_whenever_guests_are_suspended() {
         });
         let _done = WhenDone(&done);
         let mut suspended = 0;
-        while suspended < 500 {
+        while suspended < 200 {
             for (kind, expected) in KINDS.into_iter().zip(expected) {
                 instance.set_instruction_count(0).unwrap();
                 let mut result = instance.run(kind, &rounds);

@@ -1,12 +1,13 @@
 //! Threads: instances travel, regions are shared, and a thread's end leaves nothing broken.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
 use selvedge::{Limits, RuntimeError, TrapCode, Val, Vmctx};
 use selvedge_tests::random::Random;
 use selvedge_tests::sandbox::{Sandbox, fault, returned, returned_i32};
+use selvedge_tests::threads::WhenDone;
 
 const COUNTER: &str = r#"(module
     (import "h" "add" (func $add (param i32 i32) (result i32)))
@@ -248,12 +249,13 @@ fn modules_come_and_go_while_guests_trap() {
     // The handler looks for the trapping module in a list that others change meanwhile.
     let sandbox = sandbox(8);
     let program = sandbox.program(COUNTER);
-    let stop = AtomicU32::new(0);
+    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stop = WhenDone(&stop);
         for _ in 0..2 {
             scope.spawn(|| {
                 let mut instance = sandbox.region.new_instance(&program).unwrap();
-                while stop.load(Ordering::Relaxed) == 0 {
+                while !stop.load(Ordering::Relaxed) {
                     for _ in 0..100 {
                         let code = fault(instance.run("trap", &[])).code;
                         assert_eq!(code, TrapCode::HeapOutOfBounds);
@@ -275,6 +277,5 @@ fn modules_come_and_go_while_guests_trap() {
                 kept.swap_remove(round % 20);
             }
         }
-        stop.store(1, Ordering::Relaxed);
     });
 }

@@ -19,6 +19,7 @@ use selvedge::traphandlers::{TrapHandler, VMConfig, catch_traps};
 use selvedge::{InstanceHandle, Limits, RuntimeError, TrapCode, Val, Vmctx};
 use selvedge_tests::children;
 use selvedge_tests::sandbox::{Sandbox, fault, returned_i32};
+use selvedge_tests::threads::WhenDone;
 
 const CHILD: &str = "signals::child";
 const SIGSEGV: i32 = libc::SIGSEGV;
@@ -274,6 +275,7 @@ fn storm(flags: i32) {
                 thread::yield_now();
             }
         });
+        let _done = WhenDone(&done);
         let mut deepest = 0;
         for round in 0.. {
             if CAUGHT.load(Relaxed) > 1_000 && round > 1_250 {
@@ -296,7 +298,6 @@ fn storm(flags: i32) {
             // Where the frame of a signal finds no room it is an overflow; there is room here.
             assert_eq!(outside.code, TrapCode::HeapOutOfBounds);
         }
-        done.store(true, Relaxed);
         assert!(deepest >= 100, "{deepest}");
     });
     // What the handlers were lent is not the guest's to keep.
@@ -403,6 +404,7 @@ fn probe(before: bool) {
             }
             probes
         });
+        let over = WhenDone(&done);
         for _ in 0..1_000 {
             assert_eq!(
                 fault(guest.run("load", &[])).code,
@@ -413,7 +415,7 @@ fn probe(before: bool) {
             // In a host function, too.
             guest.run("call", &[Val::I32(0)]).unwrap();
         }
-        done.store(true, Relaxed);
+        drop(over);
         assert_eq!(profiler.join().unwrap() + 1_000, PROBED.load(Relaxed));
     });
 }

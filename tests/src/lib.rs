@@ -7,3 +7,4 @@ pub mod held;
 pub mod names;
 pub mod random;
 pub mod sandbox;
+pub mod threads;

@@ -168,12 +168,3 @@ pub(crate) fn sandbox(slots: u32) -> Sandbox {
 pub(crate) fn instance() -> InstanceHandle {
     sandbox(1).instance(GUEST)
 }
-
-/// Sets a flag when it is dropped, so that a thread which waits for it ends also when its test fails.
-pub(crate) struct WhenDone<'a>(pub(crate) &'a std::sync::atomic::AtomicBool);
-
-impl Drop for WhenDone<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
-}

@@ -109,7 +109,9 @@ fn guests_that_end_do_so_beside_more_endless_loops_than_threads() {
             ticket.cancel();
             let outcome = ticket.wait();
             assert!(matches!(outcome.ending, Ending::Cancelled), "{outcome:?}");
-            assert!(outcome.slices > 0 && outcome.cpu_time > Duration::ZERO);
+            // With several threads, one may have taken it and got no further.
+            assert!(outcome.slices > 0 || threads > 1, "{outcome:?}");
+            assert_eq!(outcome.cpu_time.is_zero(), outcome.slices == 0);
             reset_and_run(outcome);
         }
         is_alive(&scheduler);
@@ -143,17 +145,26 @@ fn turns_go_round() {
 #[test]
 fn an_endless_loop_ends_at_its_deadline_and_shows_where_it_stood() {
     let scheduler = scheduler(1);
-    let deadline = Instant::now() + Duration::from_millis(20);
-    let ticket = scheduler.spawn(for_ever(guests::instance()).with_deadline(deadline));
-    let outcome = ticket.wait();
-    assert!(matches!(outcome.ending, Ending::DeadlineExceeded));
-    assert!(Instant::now() >= deadline);
-    let instance = outcome.instance.as_ref().unwrap();
-    // On a machine that is so busy that its turn came after the deadline it has not begun.
-    assert_eq!(instance.is_preempted(), outcome.slices > 0);
-    assert_eq!(instance.backtrace().frames.is_empty(), outcome.slices == 0);
-    assert_eq!(outcome.cpu_time.is_zero(), outcome.slices == 0);
-    reset_and_run(outcome);
+    let mut time = Duration::from_millis(10);
+    loop {
+        time *= 2;
+        let deadline = Instant::now() + time;
+        let ticket = scheduler.spawn(for_ever(guests::instance()).with_deadline(deadline));
+        let outcome = ticket.wait();
+        assert!(matches!(outcome.ending, Ending::DeadlineExceeded));
+        assert!(Instant::now() >= deadline);
+        let instance = outcome.instance.as_ref().unwrap();
+        // On a machine that is so busy that its turn came after the deadline it has not begun, and if the turn came
+        // just before, it stands ahead of its first frame.
+        assert_eq!(instance.is_preempted(), outcome.slices > 0);
+        assert_eq!(outcome.cpu_time.is_zero(), outcome.slices == 0);
+        let frames = instance.backtrace().frames.len();
+        assert!(frames <= 1 && frames as u64 <= outcome.slices);
+        reset_and_run(outcome);
+        if frames == 1 {
+            break;
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use selvedge::{
     InstanceHandle, KillSuccess, Limits, RunResult, RuntimeError, TerminationDetails, Vmctx,
 };
 use selvedge_tests::sandbox::Sandbox;
+use selvedge_tests::threads::sleeps;
 
 /// Guests that wait for what never comes, and begin again if they return.
 const WASI: &str = r#"(module
@@ -139,13 +140,6 @@ impl Waiting {
         self.instance.reset().unwrap();
         killer.map(|killer| killer.join().unwrap())
     }
-}
-
-/// Whether the kernel says that a thread of this process waits for something.
-fn sleeps(thread: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    fields.starts_with('S')
 }
 
 #[track_caller]

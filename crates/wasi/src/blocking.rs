@@ -214,7 +214,7 @@ fn timespec(nanos: u64) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::p1::harness::Alone;
+    use crate::p1::harness::{Alone, Thread};
     use std::io::Write;
 
     #[test]
@@ -244,8 +244,9 @@ mod tests {
         rustix::fs::fcntl_setfl(&reader, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
         let mut buf = [0u8; 4];
         assert_eq!(rustix::io::read(&reader, &mut buf), Err(Host::AGAIN));
+        let waiting = Thread::this();
         let writing = std::thread::spawn(move || {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            waiting.until_it_sleeps();
             writer.write_all(b"xyz").unwrap();
         });
         let got = transfer(waits, reader.as_fd(), PollFlags::IN, false, || {

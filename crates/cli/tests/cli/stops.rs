@@ -77,8 +77,10 @@ fn interrupted(file: &Path, waits: bool) -> Run {
 /// Waits until all threads of a process do.
 fn asleep(child: &Child) {
     let sleeps = |task: io::Result<DirEntry>| {
-        let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('S')
+        // One that has just ended tells nothing.
+        let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, state)| state.starts_with('S'))
     };
     let tasks = format!("/proc/{}/task", child.id());
     while !fs::read_dir(&tasks).unwrap().all(sleeps) {

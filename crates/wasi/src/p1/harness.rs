@@ -44,6 +44,27 @@ impl Alone {
     }
 }
 
+/// A thread that is about to wait for another one.
+pub(crate) struct Thread(i32);
+
+impl Thread {
+    pub(crate) fn this() -> Thread {
+        Thread(rustix::thread::gettid().as_raw_nonzero().get())
+    }
+
+    /// Returns once the kernel says that the thread waits for something.
+    pub(crate) fn until_it_sleeps(&self) {
+        let stat = format!("/proc/self/task/{}/stat", self.0);
+        let sleeps = || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with('S')
+        };
+        while !sleeps() {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// A guest that is about to call.
 pub(crate) struct Guest {
     pub(crate) ctx: WasiCtx,

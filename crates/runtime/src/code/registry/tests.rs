@@ -265,7 +265,7 @@ fn a_signal_handler_finds_its_way_whatever_it_interrupts() {
                     thread::yield_now();
                 }
             });
-            while SIGNALS_SEEN.load(Ordering::Relaxed) < 2_000 {
+            while SIGNALS_SEEN.load(Ordering::Relaxed) < 300 {
                 come_and_go(&INTERRUPTED, HERE, 10);
             }
             done.store(true, Ordering::Relaxed);

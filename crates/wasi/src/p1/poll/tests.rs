@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::p1::fd;
-use crate::p1::harness::{Alone, CREAT, Guest, READ, WRITE};
+use crate::p1::harness::{Alone, CREAT, Guest, READ, Thread, WRITE};
 use crate::stdio::{Output, ReadPipe};
 use std::fs::File;
 use std::io::Write;
@@ -183,8 +183,9 @@ fn a_pipe_is_ready_when_something_has_come() {
 fn a_wait_ends_when_another_thread_writes() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let mut guest = with_stdin(reader);
+    let waiting = Thread::this();
     let writing = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(3));
+        waiting.until_it_sleeps();
         writer.write_all(b"x").unwrap();
         writer
     });
