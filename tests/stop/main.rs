@@ -2,9 +2,11 @@
 
 mod asynchronous;
 mod awaiting;
+mod fork;
 mod guests;
 mod hammer;
 mod kill;
+mod kills;
 mod parked;
 mod preempt;
 mod races;
