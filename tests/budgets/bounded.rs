@@ -12,11 +12,11 @@ use selvedge_tests::threads::WhenDone;
 
 #[path = "../stop/guests.rs"]
 #[allow(dead_code, reason = "the guest is what is wanted")]
-mod guests;
+pub(crate) mod guests;
 
 use guests::{GUEST, KINDS};
 
-fn instance(opt_level: OptLevel, wat: &str) -> InstanceHandle {
+pub(crate) fn instance(opt_level: OptLevel, wat: &str) -> InstanceHandle {
     let settings = Settings::default()
         .with_opt_level(opt_level)
         .with_fuel(FuelCosts::default());
@@ -39,7 +39,7 @@ fn instance(opt_level: OptLevel, wat: &str) -> InstanceHandle {
 }
 
 /// Lets memory grow as far as the guest wants it.
-fn warm_up(instance: &mut InstanceHandle) {
+pub(crate) fn warm_up(instance: &mut InstanceHandle) {
     for _ in 0..3 {
         instance.run("memory", &[Val::I64(1)]).unwrap();
     }

@@ -4,6 +4,7 @@
 
 mod bounded;
 mod counted;
+mod epochs;
 mod fuel;
 mod instrument;
 mod shapes;

@@ -347,3 +347,76 @@ fn x_24_a_wish_to_suspend_before_any_instruction_is_fulfilled_or_forgotten() {
         );
     }
 }
+
+/// Reaches the epoch deadline of a guest at every instruction; how many there were, and how often it was stopped. What it
+/// comes to when it goes on, or else the trap, is compared.
+fn reach_at_every(name: &str, suspends: bool, (delay, on_guest_stack): (u64, bool)) -> (u64, u64) {
+    let (sandbox, mut instance) = small();
+    let undisturbed = told(call(&mut instance, name));
+    instance.reset().expect("it is in order");
+    if suspends {
+        instance.epoch_deadline_suspend();
+    }
+    let act = |instance: &mut InstanceHandle| -> Box<dyn Fn()> {
+        instance.set_epoch_deadline(1).expect("it is in order");
+        let engine = sandbox.engine.clone();
+        Box::new(move || {
+            engine.increment_epoch();
+        })
+    };
+    let mut stopped = 0;
+    let check = |instance: &mut InstanceHandle, at: u64, result| {
+        let result = if instance.is_preempted() {
+            assert!(suspends && instance.is_epoch_reached(), "{name} at {at}");
+            assert!(instance.backtrace().frames.len() <= 2, "{name} at {at}");
+            stopped += 1;
+            let goes_no_further = instance.resume().expect("it is suspended");
+            assert!(goes_no_further.is_epoch_reached(), "{name} at {at}");
+            instance.clear_epoch_deadline();
+            go_on(instance, at.is_multiple_of(3))
+        } else {
+            told(result)
+        };
+        let is_trap = result.contains("epoch deadline reached");
+        stopped += u64::from(is_trap);
+        assert!(
+            result == undisturbed || is_trap && !suspends,
+            "{name} at {at}: {result}"
+        );
+        assert!(!is_trap || instance.is_faulted(), "{name} at {at}");
+        instance.clear_epoch_deadline();
+        instance.reset().expect("it is in order");
+        assert_eq!(told(call(instance, name)), undisturbed, "{name} after {at}");
+        instance.reset().expect("it is in order");
+    };
+    let count = at_every(&mut instance, (delay, on_guest_stack), name, act, check);
+    (count, stopped)
+}
+
+#[test]
+fn a_deadline_that_is_reached_at_any_instruction_suspends_or_ends_the_guest() {
+    let suspended = ["nothing", "hostcall", "nested", "bulk"].map(|name| (name, true));
+    let ended = ["hostcall", "nested", "grow"].map(|name| (name, false));
+    for (name, suspends) in suspended.into_iter().chain(ended) {
+        let (count, stopped) = reach_at_every(name, suspends, (0, true));
+        assert!(
+            stopped > 5 && stopped <= count,
+            "{name}: {stopped} of {count}"
+        );
+    }
+}
+
+#[test]
+fn a_deadline_that_is_reached_around_a_run_is_found_or_waits_for_the_next() {
+    for (name, suspends, delay) in [
+        ("nothing", true, 0),
+        ("hostcall", true, 0),
+        ("nothing", false, 5),
+    ] {
+        let (count, stopped) = reach_at_every(name, suspends, (delay, false));
+        assert!(
+            stopped > 5 && stopped < count,
+            "{name}: {stopped} of {count}"
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! The engine: what loaded modules share. Cheap to clone, usable from any thread.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use selvedge_artifact::canon::TypeNumbers;
 use selvedge_artifact::header::Accepts;
@@ -9,6 +9,9 @@ use selvedge_artifact::types::FuncType;
 
 use crate::arch;
 use crate::error::Error;
+use crate::stop::deadline::Armed;
+use crate::stop::epochs::Epochs;
+use crate::stop::kill::{barrier, send};
 use crate::traphandlers::init_traps;
 use crate::vm::on_signal;
 
@@ -32,6 +35,19 @@ pub struct Engine {
 struct Shared {
     tunables: Tunables,
     types: Mutex<TypeNumbers>,
+    epochs: Epochs<Armed>,
+}
+
+/// Names an engine, and does not keep it alive.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakEngine(Weak<Shared>);
+
+impl WeakEngine {
+    /// The engine, if it is still there.
+    pub(crate) fn upgrade(&self) -> Option<Engine> {
+        let shared = self.0.upgrade()?;
+        Some(Engine { shared })
+    }
 }
 
 impl Engine {
@@ -58,6 +74,7 @@ impl Engine {
         let shared = Shared {
             tunables,
             types: Mutex::default(),
+            epochs: Epochs::new(),
         };
         Self {
             shared: Arc::new(shared),
@@ -85,6 +102,29 @@ impl Engine {
     pub fn preemption() -> Result<(), Error> {
         init_traps()?;
         preemption()
+    }
+
+    /// Begins the next epoch of this engine; its number. Guests whose deadline that is are stopped, wherever they
+    /// are, see [`Instance::set_epoch_deadline`](crate::Instance::set_epoch_deadline). If there are none, this is an
+    /// addition and a comparison, however many guests run. Any thread may call it, but not a signal handler:
+    /// [`EpochTicker`](crate::EpochTicker) is a thread that does it regularly.
+    pub fn increment_epoch(&self) -> u64 {
+        self.shared.epochs.increment(barrier, send)
+    }
+
+    /// The number of the epoch: how often [`Engine::increment_epoch`] was called.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epochs.now()
+    }
+
+    /// Who has a deadline.
+    pub(crate) fn epochs(&self) -> &Epochs<Armed> {
+        &self.shared.epochs
+    }
+
+    /// A name of this engine that does not keep it alive.
+    pub(crate) fn downgrade(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.shared))
     }
 
     /// What generated code may assume of this engine.

@@ -70,7 +70,9 @@ pub use selvedge_artifact::tunables::Tunables;
 pub use selvedge_artifact::types::{
     ExternType, FuncType, GlobalType, HeapType, MemoryType, RefType, TableType, ValType,
 };
+pub use stop::deadline::EpochDecision;
 pub use stop::kill::{KillError, KillSuccess, KillSwitch};
 pub use stop::preempt::PreemptSwitch;
+pub use stop::ticker::EpochTicker;
 pub use value::{ExnRef, ExternRef, Func, RunResult, UntypedRetVal, Val};
 pub use vm::signal_handler::{SignalBehavior, SignalFacts, SignalHandler};

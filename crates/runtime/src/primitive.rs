@@ -160,7 +160,7 @@ mod models {
     atomics! {
         AtomicPtr<T>, *mut T: swap;
         AtomicU32, u32: swap fetch_and fetch_or;
-        AtomicU64, u64: swap;
+        AtomicU64, u64: swap fetch_add;
         AtomicUsize, usize: swap fetch_add fetch_sub fetch_and fetch_or;
     }
 

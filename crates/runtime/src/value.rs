@@ -215,6 +215,9 @@ pub enum RunResult {
     /// The guest was suspended because it has no fuel left, see
     /// [`Instance::set_suspend_on_out_of_fuel`](crate::Instance::set_suspend_on_out_of_fuel).
     OutOfFuel,
+    /// The guest was suspended because its epoch deadline is reached, see
+    /// [`Instance::epoch_deadline_suspend`](crate::Instance::epoch_deadline_suspend).
+    EpochReached,
 }
 
 impl RunResult {
@@ -226,7 +229,9 @@ impl RunResult {
     pub fn returned(self) -> Result<UntypedRetVal, Error> {
         match self {
             Self::Returned(values) => Ok(values),
-            Self::Yielded(_) | Self::Preempted | Self::OutOfFuel => Err(Error::InstanceNotReturned),
+            Self::Yielded(_) | Self::Preempted | Self::OutOfFuel | Self::EpochReached => {
+                Err(Error::InstanceNotReturned)
+            }
         }
     }
 
@@ -238,7 +243,9 @@ impl RunResult {
     pub fn returned_ref(&self) -> Result<&UntypedRetVal, Error> {
         match self {
             Self::Returned(values) => Ok(values),
-            Self::Yielded(_) | Self::Preempted | Self::OutOfFuel => Err(Error::InstanceNotReturned),
+            Self::Yielded(_) | Self::Preempted | Self::OutOfFuel | Self::EpochReached => {
+                Err(Error::InstanceNotReturned)
+            }
         }
     }
 
@@ -250,7 +257,7 @@ impl RunResult {
     pub fn unwrap_returned(self) -> UntypedRetVal {
         match self {
             Self::Returned(values) => values,
-            Self::Yielded(_) | Self::Preempted | Self::OutOfFuel => {
+            Self::Yielded(_) | Self::Preempted | Self::OutOfFuel | Self::EpochReached => {
                 panic!("{}", Error::InstanceNotReturned)
             }
         }
@@ -264,7 +271,9 @@ impl RunResult {
     pub fn yielded(self) -> Result<YieldedVal, Error> {
         match self {
             Self::Yielded(val) => Ok(val),
-            Self::Returned(_) | Self::Preempted | Self::OutOfFuel => Err(Error::InstanceNotYielded),
+            Self::Returned(_) | Self::Preempted | Self::OutOfFuel | Self::EpochReached => {
+                Err(Error::InstanceNotYielded)
+            }
         }
     }
 
@@ -276,7 +285,9 @@ impl RunResult {
     pub fn yielded_ref(&self) -> Result<&YieldedVal, Error> {
         match self {
             Self::Yielded(val) => Ok(val),
-            Self::Returned(_) | Self::Preempted | Self::OutOfFuel => Err(Error::InstanceNotYielded),
+            Self::Returned(_) | Self::Preempted | Self::OutOfFuel | Self::EpochReached => {
+                Err(Error::InstanceNotYielded)
+            }
         }
     }
 
@@ -293,6 +304,11 @@ impl RunResult {
     /// Whether the guest was suspended because it has no fuel left.
     pub fn is_out_of_fuel(&self) -> bool {
         matches!(self, Self::OutOfFuel)
+    }
+
+    /// Whether the guest was suspended because its epoch deadline is reached.
+    pub fn is_epoch_reached(&self) -> bool {
+        matches!(self, Self::EpochReached)
     }
 
     /// Whether a host function suspended the guest.

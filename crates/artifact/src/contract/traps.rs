@@ -71,6 +71,8 @@ trap_codes! {
     13 NullFuncReference "null_func_reference" "null function reference"
     /// The guest has used up its fuel.
     20 OutOfFuel "out_of_fuel" "all fuel consumed"
+    /// The guest's epoch deadline is reached.
+    21 EpochDeadline "epoch_deadline" "epoch deadline reached"
     /// `throw_ref` of a null reference.
     14 NullExceptionReference "null_exception_reference" "null exception reference"
     /// More exceptions are referred to than an instance may have.

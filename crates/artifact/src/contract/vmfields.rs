@@ -57,7 +57,7 @@ macro_rules! with_vm_structs {
                 memory0_base: ptr,
                 /// Accessible bytes of memory 0.
                 memory0_len: u64,
-                /// Room for the epoch pointer of a later format version.
+                /// Room for a field of a later format version.
                 reserved: u64,
                 /// `VMCONTEXT_MAGIC`, which tells a context of this format from anything else.
                 magic: u64,
@@ -73,7 +73,9 @@ macro_rules! with_vm_structs {
                 /// counted up. While guest code runs, the count is in the pinned register; trampolines
                 /// write it here on the way to the host and read it on the way back.
                 fuel_consumed: i64,
-                /// Epoch at which the guest is to stop; unused until epochs are built.
+                /// Epoch of the engine at which the guest is to stop; the greatest number for never. The host
+                /// writes it when a deadline is set, and reads it to set another: the guest does not run then.
+                /// Nothing of the guest reads it: who begins the epoch says so in `interrupt`.
                 epoch_deadline: u64,
                 /// Frame pointer of the trampoline through which the guest was last left, which writes it. An
                 /// entry from within a host function saves and restores this and the two fields behind it.

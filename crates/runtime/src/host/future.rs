@@ -74,7 +74,7 @@ pub(crate) fn awaiting<A: Send + 'static, T: WasmResults>(
 ///
 /// The guest is suspended until it is ready, and with it [`Instance::run_async`]; no thread waits. What the host
 /// function needs of the guest it reads before, and the future may not borrow it. If the guest is ended meanwhile, by
-/// a [`KillSwitch`](crate::KillSwitch) or because the run is dropped, so is the future: it is dropped. A panic of the
+/// a [`KillSwitch`](crate::KillSwitch), at an epoch deadline or because the run is dropped, so is the future: it is dropped. A panic of the
 /// future is one of the host function.
 ///
 /// ```
@@ -131,6 +131,7 @@ pub struct RunAsync<'a> {
     fuel: Option<u64>,
     /// Whether a task was told to who may end the guest.
     is_woken: bool,
+    epochs: Option<u64>,
 }
 
 /// How long a guest runs at a time, if nothing else is said.
@@ -154,6 +155,25 @@ impl RunAsync<'_> {
         self.instance.set_suspend_on_out_of_fuel(true)?;
         self.instance.set_fuel(units)?;
         self.fuel = Some(units);
+        Ok(self)
+    }
+
+    /// Gives the guest so many epochs at a time, from when it gets the thread: when its deadline is reached others get
+    /// it, and then the guest goes on with as many. From then on the instance is one that is suspended at its deadline, see
+    /// [`Instance::epoch_deadline_suspend`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::set_epoch_deadline`]; [`Error::InvalidArgument`] if it is 0: the guest would never get on.
+    pub fn with_epoch_slices(mut self, ticks: u64) -> Result<Self, Error> {
+        if ticks == 0 {
+            return Err(Error::InvalidArgument(
+                "a slice of no epochs is over before the guest gets on; give it one at least",
+            ));
+        }
+        self.instance.set_epoch_deadline(ticks)?;
+        self.instance.epoch_deadline_suspend();
+        self.epochs = Some(ticks);
         Ok(self)
     }
 
@@ -186,6 +206,9 @@ impl Future for RunAsync<'_> {
     type Output = Result<RunResult, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(ticks) = self.epochs {
+            self.instance.set_epoch_deadline(ticks)?;
+        }
         loop {
             let result = match std::mem::replace(&mut self.step, Step::Torn) {
                 Step::Run(entrypoint, args) => {
@@ -207,6 +230,7 @@ impl Future for RunAsync<'_> {
                     self.instance.set_fuel(units)?;
                     Step::GoOn
                 }
+                Ok(RunResult::EpochReached) if self.epochs.is_some() => Step::GoOn,
                 Ok(RunResult::Preempted) => Step::GoOn,
                 Ok(RunResult::Yielded(val)) => match val.downcast::<Pending>() {
                     Ok(pending) => {
@@ -234,7 +258,7 @@ impl RunAsync<'_> {
     /// is dropped already.
     fn poll_pending(&mut self, mut pending: Pending, cx: &mut Context<'_>) -> Poll<Option<Output>> {
         let guest = self.instance.store.interruptible();
-        if guest.words.is_wanted() {
+        if guest.words.is_to_end() {
             return Poll::Ready(None);
         }
         if let Poll::Ready(output) = pending.0.as_mut().poll(cx) {
@@ -316,6 +340,7 @@ impl Instance {
             slice: Some(SLICE),
             fuel: None,
             is_woken: false,
+            epochs: None,
         }
     }
 }

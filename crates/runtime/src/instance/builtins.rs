@@ -250,6 +250,9 @@ impl Record {
             Woken::Notified => Ok(0),
             Woken::Mismatch => Ok(1),
             Woken::TimedOut => Ok(2),
+            Woken::Interrupted if !self.store().limits.words().is_wanted() => {
+                Err(TrapCode::EpochDeadline.into())
+            }
             Woken::Interrupted => {
                 self.store().limits.words().honour();
                 let ended = HostError::Terminate(TerminationDetails::Remote);

@@ -65,13 +65,26 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
                 R::COUNT
             }
         };
-        self.callee.call(
+        let result = self.callee.call(
             store,
             count,
             |slots| params.store(&mut |i, bits| slots[i].lo = bits),
             |slots| R::load(&|i| slots[i].lo),
-        )
+        );
+        match result {
+            Err(Error::InstancePreempted) => past_epochs(instance),
+            result => result,
+        }
     }
+}
+
+/// The results of a guest that was suspended, if a callback lets it go on at its epoch deadlines.
+#[cold]
+fn past_epochs<R: WasmResults>(instance: &Instance) -> Result<R, Error> {
+    let values = instance.past_epochs(Err(Error::InstancePreempted))?;
+    let slots = values.iter().map(|val| instance.store.val_to_slot(val));
+    let slots = slots.collect::<Result<Vec<_>, _>>()?;
+    Ok(R::load(&|i| slots[i].lo))
 }
 
 impl Instance {

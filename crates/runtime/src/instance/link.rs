@@ -58,8 +58,10 @@ impl Instance {
         record.initialize()?;
         let member = Member(position);
         if let Some(start) = module.info().start {
-            match record.call(start, &[]) {
-                Err(Error::InstanceYielded) if self.is_yielded() => {
+            match self.past_epochs(record.call(start, &[])) {
+                Err(Error::InstanceYielded | Error::InstancePreempted)
+                    if self.is_yielded() || self.is_preempted() =>
+                {
                     return Err(Error::StartYielded);
                 }
                 result => result?,

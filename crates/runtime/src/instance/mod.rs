@@ -28,6 +28,7 @@ use std::io::Write;
 use std::rc::Rc;
 
 use selvedge_artifact::ids::MemoryIdx;
+use selvedge_artifact::traps::TrapCode;
 
 use crate::error::Error;
 use crate::fault::core_dump;
@@ -168,7 +169,7 @@ impl Instance {
             if let Some(start) = record.start() {
                 // A start function that fails has run.
                 self.store.state.set(State::Ready);
-                match record.call(start, &[]) {
+                match self.past_epochs(record.call(start, &[])) {
                     Err(Error::InstanceYielded | Error::InstancePreempted)
                         if self.is_yielded() || self.is_preempted() =>
                     {
@@ -224,6 +225,9 @@ impl Instance {
         if self.is_out_of_fuel() && self.fuel() == Some(0) && val.is_none() {
             return Ok(RunResult::OutOfFuel);
         }
+        if val.is_none() {
+            self.store.arm_on_resume()?;
+        }
         self.result(crate::vm::resume::resume(&self.store, val))
     }
 
@@ -244,10 +248,16 @@ impl Instance {
         }
     }
 
-    /// Ends a suspended guest whose end somebody wants, without letting its host function go on.
+    /// Ends a suspended guest whose end somebody wants, or whose epoch deadline is reached, without letting its host function go on.
     pub(crate) fn end_suspended(&mut self) -> Result<RunResult, Error> {
         self.store.state.get().check_resume()?;
+        let expired = (!self.store.limits.words().is_wanted()).then(|| self.backtrace());
         crate::vm::resume::abandon(&self.store)?;
+        if let Some(backtrace) = expired {
+            self.store.state.set(State::Faulted);
+            self.store.limits.words().end();
+            return Err(self.store.fault_at(TrapCode::EpochDeadline, backtrace));
+        }
         // Said before the place is: whoever wants the end does not take it back then.
         self.store.limits.words().honour();
         self.store.limits.words().end();
@@ -258,10 +268,11 @@ impl Instance {
     /// What a call tells the embedder.
     #[inline]
     fn result(&self, result: Result<Vec<Val>, Error>) -> Result<RunResult, Error> {
-        match result {
+        match self.past_epochs(result) {
             Ok(values) => Ok(RunResult::Returned(UntypedRetVal::new(values))),
             // Of another instance it is an error that passed through a host function of this one.
             Err(Error::InstancePreempted) if self.is_out_of_fuel() => Ok(RunResult::OutOfFuel),
+            Err(Error::InstancePreempted) if self.is_epoch_reached() => Ok(RunResult::EpochReached),
             Err(Error::InstancePreempted) if self.is_preempted() => Ok(RunResult::Preempted),
             Err(Error::InstanceYielded) if self.is_yielded() => {
                 let val = self.store.yielded.take().unwrap_or_default();
@@ -467,6 +478,7 @@ impl Drop for Instance {
             self.store.spoil();
         }
         crate::vm::resume::abandon_for_good(&self.store);
+        self.store.disarm();
     }
 }
 

@@ -10,7 +10,7 @@ impl Instance {
     /// waits in the middle are unwound.
     ///
     /// A shared memory keeps its bytes and its length, since other instances may be using it; active data segments are
-    /// written to it again. Embedder contexts stay, and so does the fuel. References to host objects that only the guest held are
+    /// written to it again. Embedder contexts stay, and so do the fuel and the epoch deadline. References to host objects that only the guest held are
     /// dropped. If there is a start function, it has not run (see [`Instance::run_start`]), unless the instance
     /// was made with [`InstanceBuilder::run_start_by_itself`](crate::InstanceBuilder::run_start_by_itself).
     ///

@@ -26,6 +26,7 @@ use crate::program::WeakProgram;
 use crate::region::alloc::AllocStrategy;
 use crate::region::limits::Limits;
 use crate::stack::Bounds;
+use crate::stop::deadline::Deadline;
 use crate::stop::fuel::Account;
 use crate::stop::parking::WaitHook;
 use crate::value::{ExnRef, ExternRef, Func, FuncRefAddr, References, Val};
@@ -45,6 +46,8 @@ pub(crate) struct Store {
     /// Where the guest's state goes when it is suspended from outside.
     pub(crate) room: Room,
     pub(crate) fuel: Account,
+    /// What becomes of the guest at its epoch deadline.
+    pub(crate) deadline: Deadline,
     pub(crate) engine: Engine,
     pub(crate) region_limits: Limits,
     /// Instances of modules, in the order in which they were linked. Records never leave.
@@ -130,6 +133,7 @@ impl Store {
             limits,
             room: Room::none(),
             fuel,
+            deadline: Deadline::default(),
             engine: engine.clone(),
             region_limits: limits_of_instance,
             members: Vec::new(),
@@ -184,6 +188,7 @@ impl Store {
     /// Drops what the embedder gave to the instance.
     pub(crate) fn forget_embedder(&mut self) {
         self.embed.clear();
+        self.deadline = Deadline::default();
         self.limiter.get_mut().take();
         self.handlers = Handlers::default();
         self.yielded.take();
@@ -196,6 +201,7 @@ impl Store {
             limits,
             room: _,
             fuel,
+            deadline,
             engine: _,
             region_limits: _,
             members,
@@ -232,6 +238,7 @@ impl Store {
         } = self;
         let (account, count) = Account::unlimited();
         *fuel = account;
+        *deadline = Deadline::default();
         limits.renew();
         limits.set_fuel(count);
         let main = members.first().map_or(0, |main| {
@@ -471,10 +478,20 @@ impl Store {
         info: Option<Box<TrapInfo>>,
         pcs: &[usize],
     ) -> Error {
+        let backtrace = self.backtrace(pcs);
         Error::RuntimeFault(Box::new(FaultDetails {
             code,
             info,
-            backtrace: self.backtrace(pcs),
+            backtrace,
+        }))
+    }
+
+    /// A fault of a guest that stood somewhere.
+    pub(crate) fn fault_at(&self, code: TrapCode, backtrace: WasmBacktrace) -> Error {
+        Error::RuntimeFault(Box::new(FaultDetails {
+            code,
+            info: None,
+            backtrace,
         }))
     }
 }
@@ -543,6 +560,7 @@ impl References for Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        self.disarm();
         self.limits.words().renew();
         // Members name each other (imports); the later ones name the earlier ones only, so dropping
         // them in reverse frees each as it goes.

@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     pub(crate) at: At,
     /// The end of the run is wanted.
     pub(crate) kill: bool,
+    /// The guest is to trap: its epoch deadline is reached.
+    pub(crate) expire: bool,
     /// The guest is to be suspended.
     pub(crate) preempt: bool,
     /// Where it stands it can be suspended: no host function waits for it, and there is room to keep it in.
@@ -44,6 +46,8 @@ pub(crate) enum Decision {
     Ignore,
     /// The guest ends here.
     Kill,
+    /// The guest traps here: its epoch deadline is reached.
+    Expire,
     /// The guest is suspended here.
     Suspend,
     /// The registers are loaded from the beginning, after another test.
@@ -56,15 +60,17 @@ pub(crate) enum Decision {
 
 /// Decides.
 pub(crate) fn decide(facts: &Facts) -> Decision {
-    let wanted = facts.kill || facts.preempt;
+    let wanted = facts.kill || facts.expire || facts.preempt;
     match facts.at {
         At::Stop if facts.kill => Decision::Kill,
+        At::Stop if facts.expire => Decision::Expire,
         At::Stop if facts.preempt && facts.can_wait => Decision::Suspend,
         At::Stop => Decision::Pass,
         _ if !wanted => Decision::Ignore,
         At::Door if facts.raised => Decision::Ignore,
         At::Guest | At::Door if !facts.on_guest_stack => Decision::Ignore,
         At::Guest | At::Door if facts.kill => Decision::Kill,
+        At::Guest | At::Door if facts.expire => Decision::Expire,
         At::Guest | At::Door if facts.can_wait => Decision::Suspend,
         At::Guest | At::Door | At::Inside => Decision::Ignore,
         At::GoingOn => Decision::Again,
@@ -82,6 +88,7 @@ mod tests {
     const GUEST: Facts = Facts {
         at: At::Guest,
         kill: true,
+        expire: false,
         preempt: false,
         can_wait: true,
         raised: false,
@@ -93,16 +100,16 @@ mod tests {
     #[test]
     fn the_table_of_decisions() {
         use Decision as D;
-        //           place          kill        preempt, can wait  preempt, can't
+        //           place          kill        expire     preempt, can wait  preempt, can't
         let table = [
-            (At::Guest, D::Kill, D::Suspend, D::Ignore),
-            (At::Door, D::Kill, D::Suspend, D::Ignore),
-            (At::Stop, D::Kill, D::Suspend, D::Pass),
-            (At::GoingOn, D::Again, D::Again, D::Again),
-            (At::Inside, D::Ignore, D::Ignore, D::Ignore),
-            (At::Elsewhere, D::Later, D::Later, D::Later),
+            (At::Guest, D::Kill, D::Expire, D::Suspend, D::Ignore),
+            (At::Door, D::Kill, D::Expire, D::Suspend, D::Ignore),
+            (At::Stop, D::Kill, D::Expire, D::Suspend, D::Pass),
+            (At::GoingOn, D::Again, D::Again, D::Again, D::Again),
+            (At::Inside, D::Ignore, D::Ignore, D::Ignore, D::Ignore),
+            (At::Elsewhere, D::Later, D::Later, D::Later, D::Later),
         ];
-        for (at, kill, suspend, stuck) in table {
+        for (at, kill, expire, suspend, stuck) in table {
             let killed = Facts { at, ..GUEST };
             let preempted = Facts {
                 kill: false,
@@ -117,10 +124,21 @@ mod tests {
             assert_eq!(decide(&preempted), suspend, "{at:?}");
             assert_eq!(decide(&nested), stuck, "{at:?}");
             let both = Facts {
+                expire: true,
                 preempt: true,
                 ..killed
             };
             assert_eq!(decide(&both), kill, "an end is final: {at:?}");
+            for (preempt, can_wait) in [(false, true), (true, true), (false, false)] {
+                let expired = Facts {
+                    kill: false,
+                    expire: true,
+                    preempt,
+                    can_wait,
+                    ..killed
+                };
+                assert_eq!(decide(&expired), expire, "{at:?}");
+            }
             let nothing = Facts {
                 kill: false,
                 ..killed

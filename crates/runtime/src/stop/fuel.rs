@@ -149,7 +149,7 @@ impl Instance {
             return Err(Error::FuelNotCounted);
         }
         if suspend {
-            self.make_preemptible()?;
+            self.store.make_preemptible()?;
         }
         self.store.waits_for_fuel.set(suspend);
         Ok(())

@@ -54,13 +54,13 @@ impl fmt::Debug for KillSwitch {
 }
 
 /// The barrier on all threads. The process is ready for it before an instance is made, and then it can't fail.
-pub(super) fn barrier() {
+pub(crate) fn barrier() {
     let done = interrupt::barrier();
     debug_assert!(done.is_ok(), "the process has registered for it: {done:?}");
 }
 
 /// Interrupts a thread. One that has ended has left its guest.
-pub(super) fn send(thread: u32) {
+pub(crate) fn send(thread: u32) {
     let _ = interrupt::send(thread);
 }
 
@@ -90,10 +90,10 @@ impl Instance {
 }
 
 impl Vmctx<'_> {
-    /// Whether somebody has ended the guest with a [`KillSwitch`]: it goes no further than this host function.
-    /// One that takes long may ask now and then, and return.
+    /// Whether somebody has ended the guest with a [`KillSwitch`], or it is to trap at an epoch deadline that is
+    /// reached: it goes no further than this host function. One that takes long may ask now and then, and return.
     pub fn interrupted(&self) -> bool {
-        self.store().limits.words().is_wanted()
+        self.store().limits.words().is_to_end()
     }
 
     /// A switch that ends the run in which the guest calls this host function.
@@ -101,9 +101,9 @@ impl Vmctx<'_> {
         self.store().kill_switch()
     }
 
-    /// Waits for something, so that a [`KillSwitch`] ends the wait: `wake` is called once somebody has used one,
-    /// on that thread, or at once if somebody had; it makes `wait` return. It may also be called when `wait` is
-    /// just returning.
+    /// Waits for something, so that a [`KillSwitch`] ends the wait, and so does an epoch deadline at which the guest
+    /// traps: `wake` is called once somebody has used one or the deadline is reached, on that thread, or at once if
+    /// that was before; it makes `wait` return. It may also be called when `wait` is just returning.
     pub fn wait_interruptibly<R>(
         &self,
         wake: Arc<dyn Fn() + Send + Sync>,

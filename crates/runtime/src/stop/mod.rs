@@ -9,12 +9,18 @@
 //!  decide     what becomes of an interrupted thread: a pure function
 //!  kill       KillSwitch: ends a run from any thread
 //!  preempt    PreemptSwitch, slices of time: suspends a guest from any thread
+//!  epochs     the counter of an engine, and who has a deadline on it
+//!  deadline   the epoch deadline of an instance, and what becomes of it then
+//!  ticker     EpochTicker: a thread that counts epochs by the clock
 //! ```
 
+pub(crate) mod deadline;
 pub(crate) mod decide;
+pub(crate) mod epochs;
 pub(crate) mod fuel;
 pub(crate) mod kill;
 pub(crate) mod parking;
 pub(crate) mod preempt;
 pub(crate) mod task;
+pub(crate) mod ticker;
 pub(crate) mod words;

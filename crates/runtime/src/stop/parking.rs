@@ -180,8 +180,13 @@ pub(crate) struct Interruptible<'a> {
 impl WaitHook {
     /// Ends the wait of a run, if it waits.
     pub(crate) fn interrupt(&self, run: u64) {
+        self.interrupt_if(|of_run| of_run == run);
+    }
+
+    /// Ends the wait that is, if it is of the right run. That is asked when no other wait can begin.
+    pub(crate) fn interrupt_if(&self, is_right: impl FnOnce(u64) -> bool) {
         if let Some((of_run, wake)) = &*lock(&self.waiting)
-            && *of_run == run
+            && is_right(*of_run)
         {
             wake();
         }
@@ -213,7 +218,7 @@ impl Interruptible<'_> {
         }
         let outer = lock(&self.hook.waiting).replace((self.words.run(), wake.clone()));
         let _done = Done(self.hook, outer);
-        if self.words.is_wanted() {
+        if self.words.is_to_end() {
             wake();
         }
         wait()

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::fault::details::WasmBacktrace;
 use crate::instance::Instance;
 use crate::instance::state::State;
+use crate::instance::store::Store;
 use crate::sys::interrupt;
 use crate::value::{RunResult, Val};
 use crate::vm::limits::LimitsCell;
@@ -48,6 +49,15 @@ impl fmt::Debug for PreemptSwitch {
 /// The shortest slice; what is shorter might be over before the guest is entered.
 const SHORTEST: Duration = Duration::from_micros(100);
 
+impl Store {
+    /// Makes room for a guest that is suspended from outside, if it can be.
+    pub(super) fn make_preemptible(&self) -> Result<(), Error> {
+        crate::engine::preemption()?;
+        self.room.ensure();
+        Ok(())
+    }
+}
+
 impl Instance {
     /// A switch that suspends the guest from any thread.
     ///
@@ -55,16 +65,10 @@ impl Instance {
     ///
     /// [`Error::Unsupported`] where guests can't be suspended, see [`Engine::preemption`](crate::Engine::preemption).
     pub fn preempt_switch(&mut self) -> Result<PreemptSwitch, Error> {
-        self.make_preemptible()?;
+        self.store.make_preemptible()?;
         Ok(PreemptSwitch {
             limits: self.store.limits.clone(),
         })
-    }
-
-    pub(super) fn make_preemptible(&self) -> Result<(), Error> {
-        crate::engine::preemption()?;
-        self.store.room.ensure();
-        Ok(())
     }
 
     /// Runs an exported function for a slice of time: if it has not ended then, the guest is suspended where it
@@ -109,7 +113,7 @@ impl Instance {
         len: Duration,
         run: impl FnOnce(&mut Self) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        self.make_preemptible()?;
+        self.store.make_preemptible()?;
         let end = interrupt::now().saturating_add(interrupt::nanos(len.max(SHORTEST)));
         let limits = self.store.limits.clone();
         slice::scope(&limits, end, || run(self)).map_err(Error::system("set a timer"))?

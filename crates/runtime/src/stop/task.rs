@@ -53,7 +53,7 @@ impl Interruptible<'_> {
     /// woken for that.
     pub(crate) fn wakes(&self, waker: &Waker) -> bool {
         self.hook.task().register(waker);
-        self.words.is_wanted()
+        self.words.is_to_end()
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!  word       who writes                  what
 //!  ticket     both, by exchange           which run of the instance it is; whether its end is wanted
-//!  interrupt  both                        KILL, PREEMPT: tested on every way into the guest
+//!  interrupt  both                        KILL, PREEMPT, EPOCH, EXPIRED: tested on every way into the guest
 //!  place      the thread of the guest     which run, and where it is: GUEST, HOST, SUSPENDED, LEFT
 //!  thread     the thread of the guest     the kernel's number of that thread
 //!  honoured   the thread of the guest     the last run that a kill has ended
@@ -24,6 +24,9 @@
 //! wherever it is. So at least one of them sees the other. Where both do, at the end of a run, an exchange of
 //! `ticket` decides. The way in and out of a guest has plain loads and stores only.
 //!
+//! EPOCH and EXPIRED are of the instance and not of a run: they stay until the deadline is changed
+//! (`stop/epochs.rs`), so that a guest whose deadline is reached while it does not run finds them when it is entered.
+//!
 //! **Why none hits another run.** A switch knows its run. A signal that comes late finds an `interrupt` that
 //! `ticket` does not confirm, and takes it back.
 //!
@@ -36,6 +39,13 @@ use crate::primitive::{AtomicU32, AtomicU64, Ordering, light_barrier};
 pub(crate) const KILL: u32 = 1;
 /// Bit of `interrupt`: the guest is to be suspended.
 pub(crate) const PREEMPT: u32 = 2;
+/// Bit of `interrupt`: the guest is to be suspended, since its epoch deadline is reached.
+pub(crate) const EPOCH: u32 = 4;
+/// Bit of `interrupt`: the guest is to trap, since its epoch deadline is reached.
+pub(crate) const EXPIRED: u32 = 8;
+
+/// The bits of `interrupt` that are of one run.
+const OF_RUN: u32 = KILL | PREEMPT;
 
 /// Bits of `ticket` below the number of the run.
 const RUN_SHIFT: u32 = 2;
@@ -64,6 +74,27 @@ pub enum KillError {
     /// The run that the switch was made for is over, or its instance was reset or dropped.
     #[error("the run that the kill switch was made for is over; get a new switch for the next one")]
     Invalid,
+}
+
+/// What other threads want of a guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Wanted {
+    /// That its run ends.
+    pub(crate) kill: bool,
+    /// That it traps: its epoch deadline is reached.
+    pub(crate) expire: bool,
+    /// That it is suspended, for whatever reason.
+    pub(crate) suspend: bool,
+}
+
+impl Wanted {
+    fn of(interrupt: u32) -> Self {
+        Self {
+            kill: interrupt & KILL != 0,
+            expire: interrupt & EXPIRED != 0,
+            suspend: interrupt & (PREEMPT | EPOCH) != 0,
+        }
+    }
 }
 
 /// The words of one instance.
@@ -145,7 +176,7 @@ impl Words<'_> {
         light_barrier();
         let ticket = self.ticket.load(Ordering::Relaxed);
         let interrupt = self.interrupt.load(Ordering::Relaxed);
-        if ticket & WANTED == 0 && interrupt == 0 {
+        if ticket & WANTED == 0 && interrupt & OF_RUN == 0 {
             self.set_ticket(ticket + (1 << RUN_SHIFT));
             return false;
         }
@@ -163,15 +194,15 @@ impl Words<'_> {
             self.honoured.store(run as u32, Ordering::Release);
         }
         self.set_ticket((run + 1) << RUN_SHIFT);
-        self.interrupt.swap(0, Ordering::AcqRel);
+        self.interrupt.fetch_and(!OF_RUN, Ordering::AcqRel);
         killed
     }
 
-    /// All switches are void, and the next run is a new one. For when no guest runs.
+    /// All switches are void, and the next run is a new one. For when no guest runs. An epoch deadline stays.
     pub(crate) fn renew(&self) {
         self.set_phase(phase::LEFT);
         self.set_ticket((self.run() + 1) << RUN_SHIFT);
-        self.interrupt.swap(0, Ordering::AcqRel);
+        self.interrupt.fetch_and(!OF_RUN, Ordering::AcqRel);
     }
 
     /// Whether the guest's thread says that it is in the guest.
@@ -184,20 +215,30 @@ impl Words<'_> {
         self.ticket.load(Ordering::Acquire) & WANTED != 0
     }
 
-    /// What is wanted of the guest: (its end, that it be suspended). What is stale is taken back. Can be called in
-    /// a signal handler of the guest's thread.
-    pub(crate) fn wanted(&self) -> (bool, bool) {
+    /// Whether the guest goes no further: the end of the run is wanted, or its epoch deadline has it trap.
+    pub(crate) fn is_to_end(&self) -> bool {
+        self.is_wanted() || self.interrupt.load(Ordering::Acquire) & EXPIRED != 0
+    }
+
+    /// Whether the guest is to be suspended, since its epoch deadline is reached.
+    pub(crate) fn is_at_epoch(&self) -> bool {
+        self.interrupt.load(Ordering::Acquire) & EPOCH != 0
+    }
+
+    /// What is wanted of the guest. What is stale is taken back. Can be called in a signal handler of the guest's
+    /// thread.
+    pub(crate) fn wanted(&self) -> Wanted {
         let mut interrupt = self.interrupt.load(Ordering::Acquire);
         if interrupt & KILL != 0 && !self.is_wanted() {
             // Of an earlier run; one of this run says so in the ticket first.
             interrupt = self.interrupt.fetch_and(!KILL, Ordering::AcqRel);
+            interrupt &= !KILL;
             if self.is_wanted() {
                 self.interrupt.fetch_or(KILL, Ordering::AcqRel);
-                return (true, interrupt & PREEMPT != 0);
+                interrupt |= KILL;
             }
-            interrupt &= !KILL;
         }
-        (interrupt & KILL != 0, interrupt & PREEMPT != 0)
+        Wanted::of(interrupt)
     }
 
     /// If the end of the run is wanted, the guest is ended for that.
@@ -284,6 +325,25 @@ impl Words<'_> {
             self.interrupt.fetch_and(!PREEMPT, Ordering::AcqRel);
         }
         running(at)
+    }
+
+    /// Says that the epoch deadline is reached: `wish` is [`EPOCH`] or [`EXPIRED`]. Behind a barrier on all threads
+    /// comes [`Words::interrupt_guest`].
+    pub(crate) fn reach_epoch(&self, wish: u32) {
+        self.interrupt.fetch_or(wish, Ordering::AcqRel);
+    }
+
+    /// Interrupts the guest, if it is in its own code.
+    pub(crate) fn interrupt_guest(&self, send: impl FnOnce(u32)) {
+        if self.place.load(Ordering::Acquire) as u32 == phase::GUEST {
+            send(self.thread.load(Ordering::Relaxed));
+        }
+    }
+
+    /// The epoch deadline is another one. For when the guest does not run.
+    pub(crate) fn forget_epoch(&self) {
+        self.interrupt
+            .fetch_and(!(EPOCH | EXPIRED), Ordering::AcqRel);
     }
 
     /// Wants the guest suspended, on its own thread.

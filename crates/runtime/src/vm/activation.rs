@@ -83,6 +83,11 @@ pub(crate) enum Interrupted {
     Killed,
     /// It is suspended, and its state is in the store's room.
     Suspended,
+    /// It traps, since its epoch deadline is reached; whether its state is in the store's room.
+    Expired {
+        /// So that where it stands is known.
+        kept: bool,
+    },
     /// It is suspended at a check of the fuel, and its state is in the store's room.
     OutOfFuel,
 }

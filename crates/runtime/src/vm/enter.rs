@@ -7,7 +7,7 @@ use selvedge_artifact::types::ValType;
 use super::activation::{Activation, Ending, Interrupted, Outcome, TrapRecord};
 use super::backtrace::{self, Start};
 use super::context::ArraySlot;
-use super::resume::Parked;
+use super::resume::{Parked, interrupted_at};
 use crate::arch;
 use crate::error::Error;
 use crate::fault::details::TrapInfo;
@@ -393,10 +393,12 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
     match activation.interrupted.take() {
         Some(Interrupted::Suspended) => {
             keep_fuel(store);
-            return Stopped::Preempted;
+            return suspended(store);
         }
+        Some(Interrupted::Expired { kept }) => return expired(store, activation, kept),
         Some(Interrupted::OutOfFuel) => {
             keep_fuel(store);
+            store.deadline.set_reached(false);
             store.is_out_of_fuel.set(true);
             // It goes on behind the check.
             if let Some(behind) = store.behind_check(store.room.stopped().map_or(0, |at| at.pc)) {
@@ -451,8 +453,39 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
             store.limits.words().honour();
             Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote))
         }
-        None => Stopped::Preempted,
+        None if store.limits.words().wanted().expire => expired(store, activation, true),
+        None => suspended(store),
     }
+}
+
+/// The guest is suspended between two instructions, and notes why.
+fn suspended(store: &Store) -> Stopped {
+    let reached = store.limits.words().is_at_epoch();
+    store.deadline.set_reached(reached);
+    Stopped::Preempted
+}
+
+/// The guest has trapped at its epoch deadline, where the room says, if its state is there.
+fn expired(store: &Store, activation: &Activation, kept: bool) -> Stopped {
+    let mut pcs = Vec::new();
+    if kept {
+        keep_fuel(store);
+        let entry_sp = store.limits.exit().entry_sp;
+        let stack = &activation.bounds().usable;
+        let start = store
+            .room
+            .stopped()
+            .and_then(|stopped| interrupted_at(stack, &stopped, entry_sp));
+        // Without a frame of its own the guest has just been entered.
+        let nowhere = Start {
+            pc: 0,
+            fp: 0,
+            is_return: false,
+            entry_sp,
+        };
+        pcs = frames(store, activation, start.unwrap_or(nowhere));
+    }
+    Stopped::Error(store.fault(TrapCode::EpochDeadline, None, &pcs))
 }
 
 /// Has the account of a guest that was suspended between two instructions say what it has counted up to there.

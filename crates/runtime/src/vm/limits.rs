@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::context::VMRuntimeLimits;
 use crate::arch::{Control, ParkedRegs};
+use crate::stop::epochs::NEVER;
 use crate::stop::words::{FIRST_TICKET, Words};
 
 /// Request bit: leave the guest, the reason is in the store.
@@ -41,7 +42,7 @@ impl LimitsCell {
         let limits = VMRuntimeLimits {
             stack_limit: u64::MAX,
             fuel_consumed: 0,
-            epoch_deadline: 0,
+            epoch_deadline: NEVER,
             last_wasm_exit_fp: 0,
             last_wasm_exit_pc: 0,
             last_wasm_entry_sp: 0,
@@ -165,6 +166,18 @@ impl LimitsCell {
     pub(crate) fn set_fuel(&self, count: i64) {
         // SAFETY: as for `exit`.
         unsafe { (*self.0.get()).limits.fuel_consumed = count };
+    }
+
+    /// The epoch at which the guest is to stop.
+    pub(crate) fn epoch_deadline(&self) -> u64 {
+        // SAFETY: as for `exit`.
+        unsafe { (*self.0.get()).limits.epoch_deadline }
+    }
+
+    /// Notes the epoch at which the guest is to stop.
+    pub(crate) fn set_epoch_deadline(&self, epoch: u64) {
+        // SAFETY: as for `exit`.
+        unsafe { (*self.0.get()).limits.epoch_deadline = epoch };
     }
 
     /// Has a parked guest that counts fuel go on with the count as it is now.

@@ -35,7 +35,7 @@ pub(crate) fn at_stop(info: &SignalInfo) -> Option<Action> {
 fn interrupted(info: &SignalInfo, activation: &Activation) -> Action {
     let store = activation.store();
     let words = store.limits.words();
-    let (kill, preempt) = words.wanted();
+    let wanted = words.wanted();
     let place = places::place(info.pc);
     let at = match place {
         Some(Place::Door) => At::Door,
@@ -48,8 +48,9 @@ fn interrupted(info: &SignalInfo, activation: &Activation) -> Action {
     let stack = &activation.bounds().usable;
     let facts = Facts {
         at,
-        kill,
-        preempt,
+        kill: wanted.kill,
+        expire: wanted.expire,
+        preempt: wanted.suspend,
         can_wait: store.depth.get() == 1
             && !store.under_host.get()
             && !store.room.as_ptr().is_null(),
@@ -84,6 +85,15 @@ fn interrupted(info: &SignalInfo, activation: &Activation) -> Action {
         }),
         Decision::Kill => {
             activation.interrupted.set(Some(Interrupted::Killed));
+            leave(info, activation)
+        }
+        Decision::Expire => {
+            let room = store.room.as_ptr();
+            // SAFETY: as for `Decision::Suspend`.
+            let kept = !room.is_null() && unsafe { (*room).take(info.context, pc) };
+            activation
+                .interrupted
+                .set(Some(Interrupted::Expired { kept }));
             leave(info, activation)
         }
         Decision::Suspend => {

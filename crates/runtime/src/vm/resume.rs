@@ -23,6 +23,7 @@ use core::ptr;
 use std::fmt;
 
 use selvedge_artifact::ids::FuncIdx;
+use selvedge_artifact::traps::TrapCode;
 
 use super::activation::{Activation, Outcome};
 use super::backtrace::{self, Start};
@@ -504,6 +505,17 @@ fn unwind(store: &Store, fiber: Fiber) -> Option<Fiber> {
     left
 }
 
+/// Has a guest trap that is suspended between two instructions; the trap.
+pub(crate) fn trap(store: &Store, code: TrapCode) -> Error {
+    let backtrace = backtrace(store);
+    if let Some(parked) = store.parked.take() {
+        cache::release(parked.stack);
+    }
+    store.state.set(State::Faulted);
+    store.limits.words().end();
+    store.fault_at(code, backtrace)
+}
+
 /// Gives up a suspended guest whose store is about to be dropped, wherever.
 pub(crate) fn abandon_for_good(store: &Store) {
     if abandon(store).is_ok() {
@@ -556,7 +568,7 @@ pub(crate) fn backtrace(store: &Store) -> WasmBacktrace {
 }
 
 /// Where the walk of a guest begins that was stopped between two instructions.
-fn interrupted_at(
+pub(super) fn interrupted_at(
     stack: &Range<usize>,
     stopped: &capture::Stopped,
     entry_sp: usize,

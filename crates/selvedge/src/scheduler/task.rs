@@ -106,6 +106,9 @@ pub enum Ending {
     /// The guest has no fuel left and is to be suspended then ([`Instance::set_suspend_on_out_of_fuel`]). It goes on by
     /// [`Task::resume`] once it has been given more.
     OutOfFuel,
+    /// The guest has reached its epoch deadline and is to be suspended then ([`Instance::epoch_deadline_suspend`]). It
+    /// goes on by [`Task::resume`] once it has another one.
+    EpochReached,
     /// What [`Instance::run`] or [`Instance::resume`] gives: a trap, an error of a host function, a call that does not
     /// fit the module. [`Error::YieldRefused`] for a guest that was suspended in the middle of a host function
     /// ([`Linker::suspending_func`](crate::Linker::suspending_func)), whose frames can't leave the thread: host
@@ -235,6 +238,7 @@ impl Job {
             }
             Ok(Ok(RunResult::Yielded(val))) => Ending::Yielded(val),
             Ok(Ok(RunResult::OutOfFuel)) => Ending::OutOfFuel,
+            Ok(Ok(RunResult::EpochReached)) => Ending::EpochReached,
             Ok(Ok(_)) => Ending::Failed(Error::InstanceNotReturned),
             Ok(Err(error)) => self.failed(error),
             Err(payload) => Ending::Panicked(payload),
@@ -271,9 +275,13 @@ impl Job {
         // future then.
         let _ = self.control.stop.set(None);
         let ending = match (ending, self.control.stopped()) {
-            (Ending::Yielded(_) | Ending::OutOfFuel | Ending::DeadlineExceeded, Some(stop)) => {
-                stop.into()
-            }
+            (
+                Ending::Yielded(_)
+                | Ending::OutOfFuel
+                | Ending::EpochReached
+                | Ending::DeadlineExceeded,
+                Some(stop),
+            ) => stop.into(),
             (ending, _) => ending,
         };
         let outcome = Outcome {

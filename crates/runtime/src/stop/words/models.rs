@@ -46,17 +46,22 @@ impl OwnWords {
         }
     }
 
-    /// What a door does: whether the guest may go on. As the assembly: plain accesses, and the other side's barrier.
-    fn door(&self) -> bool {
+    /// What a door does: whether it finds nothing. As the assembly: plain accesses, and the other side's barrier.
+    pub(crate) fn door_is_open(&self) -> bool {
         let words = self.words();
         words.set_phase(phase::GUEST);
         light_barrier();
-        words.interrupt.load(Ordering::Relaxed) == 0 || !self.handle()
+        words.interrupt.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether the guest may go on behind a door.
+    fn door(&self) -> bool {
+        self.door_is_open() || !self.handle()
     }
 
     /// What the signal handler does: whether it ends the guest.
     fn handle(&self) -> bool {
-        let (kill, _) = self.words().wanted();
+        let kill = self.words().wanted().kill;
         if kill {
             self.words().honour();
         }
@@ -190,8 +195,8 @@ fn loom_a_wish_to_suspend_is_found_or_was_too_late() {
         let signalled = words.signal.swap(0, Ordering::AcqRel) == 1;
         assert!(was_running, "it is not over yet");
         assert!(at_door || signalled, "the wish was lost");
-        assert_eq!(words_.wanted(), (false, true));
+        assert_eq!(words_.wanted(), Wanted::of(PREEMPT));
         words_.suspend();
-        assert_eq!(words_.wanted(), (false, false));
+        assert_eq!(words_.wanted(), Wanted::of(0));
     });
 }
