@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
@@ -25,7 +26,28 @@ const WASI: &str = r#"(module
     (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
     (memory 2)
+    (data (i32.const 400) "alone") (data (i32.const 410) "quiet")
+    (func $open_pipe (param $name i32) (param $rights i64) (result i32)
+        (call $open (i32.const 3) (i32.const 0) (local.get $name) (i32.const 5) (i32.const 0)
+            (local.get $rights) (i64.const 0) (i32.const 0) (i32.const 300)))
+    (func (export "open_to_read")
+        (call $here)
+        (loop $l (drop (call $open_pipe (i32.const 400) (i64.const 2))) (br $l)))
+    (func (export "open_to_write")
+        (call $here)
+        (loop $l (drop (call $open_pipe (i32.const 400) (i64.const 64))) (br $l)))
+    (func (export "read_from_pipe")
+        (if (call $open_pipe (i32.const 410) (i64.const 2)) (then unreachable))
+        (i32.store (i32.const 0) (i32.const 100))
+        (i32.store (i32.const 4) (i32.const 8))
+        (call $here)
+        (loop $l
+            (if (call $read (i32.load (i32.const 300)) (i32.const 0) (i32.const 1) (i32.const 200))
+                (then unreachable))
+            (br $l)))
     (func (export "sleep")
         (i32.store (i32.const 16) (i32.const 1))
         (i64.store (i32.const 24) (i64.const -1))
@@ -46,6 +68,17 @@ const WASI: &str = r#"(module
         (call $here)
         (loop $l (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 200))) (br $l)))
 )"#;
+
+/// What they wait for, each in another call.
+const WAITING: [&str; 7] = [
+    "sleep",
+    "poll",
+    "read",
+    "write",
+    "open_to_read",
+    "open_to_write",
+    "read_from_pipe",
+];
 
 /// The same by an instruction.
 const ATOMIC: &str = r#"(module
@@ -74,7 +107,13 @@ struct Waiting {
     here: Arc<AtomicI32>,
     /// Whether the host function is to end the guest.
     ends: Arc<AtomicBool>,
-    _other_ends: (PipeWriter, PipeReader),
+    _other_ends: (PipeWriter, PipeReader, File, tempfile::TempDir),
+}
+
+/// Makes a pipe with a name.
+fn make_pipe(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
 impl Waiting {
@@ -102,6 +141,14 @@ impl Waiting {
         let file = |fd: OwnedFd| File::from(fd);
         let mut ctx = WasiCtx::builder();
         ctx.stdin(file(stdin.into())).stdout(file(stdout.into()));
+        // A pipe whose other end nobody opens, and one in which nobody writes.
+        let dir = tempfile::tempdir().unwrap();
+        make_pipe(&dir.path().join("alone"));
+        make_pipe(&dir.path().join("quiet"));
+        let mut options = File::options();
+        let quiet = options.read(true).write(true);
+        let quiet = quiet.open(dir.path().join("quiet")).unwrap();
+        ctx.preopened_dir(dir.path(), "/").unwrap();
         let program = sandbox.program(wat);
         let builder = sandbox.region.instance_builder(&program);
         let instance = builder
@@ -112,7 +159,7 @@ impl Waiting {
             instance,
             here,
             ends,
-            _other_ends: (writer, reader),
+            _other_ends: (writer, reader, quiet, dir),
         }
     }
 
@@ -173,7 +220,7 @@ fn hammer(waiting: &mut Waiting, name: &str) -> BTreeMap<&'static str, u32> {
 #[test]
 fn a_guest_that_waits_in_wasi_is_ended_at_once() {
     let mut waiting = Waiting::new(WASI);
-    for name in ["sleep", "poll", "read", "write"] {
+    for name in WAITING {
         let pending = hammer(&mut waiting, name);
         assert!(pending["while"] > 0, "{name}: {pending:?}");
     }
@@ -188,7 +235,7 @@ fn a_guest_that_waits_for_a_notification_is_ended_at_once() {
 #[test]
 fn a_guest_that_was_ended_before_it_began_does_not_wait() {
     let mut waiting = Waiting::new(WASI);
-    for name in ["sleep", "poll", "read", "write"] {
+    for name in WAITING {
         let switch = waiting.instance.kill_switch();
         assert_eq!(switch.terminate(), Ok(KillSuccess::Cancelled));
         is_ended(waiting.instance.run(name, &[]));

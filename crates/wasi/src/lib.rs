@@ -11,6 +11,18 @@
 //! link leads out. Addresses and lengths from a guest are values to check: a wrong one is an error
 //! number to the guest, never a fault of the host.
 //!
+//! A guest that waits is ended at once by a kill switch: it sleeps, polls, waits for input or for room to write, or for
+//! the other end of a named pipe that it opens. What the kernel does not let wait for is not interrupted, and the guest
+//! ends when the call returns:
+//!
+//! - `fd_sync`, `fd_datasync`, and writes to files opened with `SYNC` or `DSYNC`: until the device has written what it
+//!   is given, at most what the guest wrote to that file before.
+//! - `fd_allocate`, `fd_filestat_set_size`, reads and writes of regular files, and everything about paths: until the file
+//!   system is done. One on a network that has gone may take for ever; a guest that is to be ended in any case gets no
+//!   directory there.
+//! - A standard stream that another process reads or fills, too: it may take what there was between the question
+//!   whether there is something and the call. A terminal that takes a part of what it is given and then stops.
+//!
 //! A guest that calls `proc_exit` ends its run; the embedder finds [`Exit`] in the details of the
 //! termination. What is not built yet (signals, sockets) returns `ENOSYS` and is listed in
 //! `p1/absent.rs`.

@@ -48,10 +48,14 @@ const READS: &str = r#"
 
 /// Starts it and waits until the guest has begun; its standard input stays open and empty.
 fn begun(args: &[&OsStr]) -> Child {
+    begun_with(args, Stdio::piped())
+}
+
+fn begun_with(args: &[&OsStr], stderr: Stdio) -> Child {
     let mut child = command(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(stderr)
         .spawn()
         .unwrap();
     let mut begun = [0; 2];
@@ -151,7 +155,7 @@ fn ctrl_c_ends_a_guest_that_waits() {
     }
 }
 
-/// To open a pipe with a name waits for whoever opens its other end, and nothing wakes it.
+/// Waits in opening a pipe with a name for whoever opens its other end.
 const OPENS: &str = r#"
     (import "wasi_snapshot_preview1" "path_open"
         (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))"#;
@@ -163,7 +167,7 @@ const OPENS_PIPE: &str = r#"
             (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 300))))"#;
 
 #[test]
-fn a_second_ctrl_c_ends_what_the_first_does_not() {
+fn ctrl_c_ends_a_guest_that_waits_for_the_other_end_of_a_pipe() {
     let folder = Folder::new();
     let text = guest(OPENS_PIPE).replacen("(module", &format!("(module {OPENS}"), 1);
     let file = folder.file("opens.wat", text);
@@ -176,17 +180,44 @@ fn a_second_ctrl_c_ends_what_the_first_does_not() {
     )
     .unwrap();
     let dir = format!("{}::/", folder.path("").display());
-    let mut child = begun(&[
+    let child = begun(&[
         "run".as_ref(),
         "--dir".as_ref(),
         dir.as_ref(),
         file.as_os_str(),
     ]);
+    kill_process(pid(&child), Signal::INT).unwrap();
+    let run = Run::of(child.wait_with_output().unwrap());
+    assert_eq!(run.code, Some(130), "{run:?}");
+    assert!(
+        run.stderr
+            .starts_with("error: the guest was ended by Ctrl-C"),
+        "{run:?}"
+    );
+}
+
+/// A pipe that takes nothing more: its writing end, and the other one, which nobody reads.
+fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    let (reader, writer) = io::pipe().unwrap();
+    let flags = fcntl_getfl(&writer).unwrap();
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b'.'; 4096]).is_ok() {}
+    fcntl_setfl(&writer, flags).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_second_ctrl_c_ends_what_the_first_does_not() {
+    let folder = Folder::new();
+    let file = folder.file("loops.wat", guest(LOOPS));
+    // After the first it wants to say where the guest stood, and nobody listens.
+    let (_reader, writer) = full_pipe();
+    let mut child = begun_with(&["run".as_ref(), file.as_os_str()], writer.into());
     // Those that come while one is pending are not counted, so two may be too few.
     while child.try_wait().unwrap().is_none() {
         kill_process(pid(&child), Signal::INT).unwrap();
         std::thread::yield_now();
     }
-    let run = Run::of(child.wait_with_output().unwrap());
-    assert_eq!(run.code, Some(130), "{run:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }

@@ -163,11 +163,11 @@ pub(crate) fn fd_fdstat_set_flags(
     Ok(())
 }
 
-/// Brings the host's flags of a file that the guest opened in line with the guest's.
+/// Brings the host's flags of a file that the guest opened in line with the guest's, but for `NONBLOCK`: no call of the
+/// host's may wait in the kernel (`named_pipe.rs`), and what a guest's waits for is in `blocking.rs`.
 pub(crate) fn set_host_flags(fd: BorrowedFd<'_>, flags: FdFlags) -> Result<(), Errno> {
     let mut host = fcntl_getfl(fd)?;
     host.set(HostOFlags::APPEND, flags.contains(FdFlags::APPEND));
-    host.set(HostOFlags::NONBLOCK, flags.contains(FdFlags::NONBLOCK));
     Ok(fcntl_setfl(fd, host)?)
 }
 

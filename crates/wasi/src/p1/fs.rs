@@ -2,6 +2,7 @@
 //! does not let it out of the directory it is given with; what may be changed is asked of the
 //! directory's descriptor before anything is done.
 
+use crate::blocking::{Guest, Waits};
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::fd_table::{Descriptor, OpenDir, OpenFile};
@@ -9,9 +10,10 @@ use crate::p1::clock;
 use crate::p1::fd::{self, NewTime};
 use crate::p1::layout::{FdFlags, FileType, Filestat, LookupFlags, OFlags, Rights};
 use crate::p1::memory::{self, Memory};
+use crate::p1::named_pipe;
 use crate::path;
 use cap_fs_ext::{
-    DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt, SystemTimeSpec,
+    DirExt, FileTypeExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt, SystemTimeSpec,
 };
 use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use cap_std::time::{Duration, SystemTime};
@@ -149,6 +151,7 @@ pub(crate) fn path_link(
     reason = "the signature is the specification's"
 )]
 pub(crate) fn path_open(
+    guest: &dyn Guest,
     ctx: &mut WasiCtx,
     bytes: &mut dyn Memory,
     fd: u32,
@@ -187,7 +190,11 @@ pub(crate) fn path_open(
         // Some libc ask for the right to write to a directory; it has no meaning there.
         write: asked.contains(Rights::FD_WRITE) && !directory,
     };
-    let file = open_host(open, path, lookup, oflags, fdflags, access)?;
+    let waits = Waits {
+        guest,
+        alarm: &ctx.alarm,
+    };
+    let file = open_host(waits, open, path, lookup, oflags, fdflags, access)?;
     let filetype = fd::filetype_of(&fstat(&file)?);
     let descriptor = if filetype == FileType::Directory {
         let dir = Dir::from_std_file(file.into_std());
@@ -227,6 +234,7 @@ struct Access {
 /// which POSIX does not ask for; so a file may be open for more on the host than the guest asked
 /// for, and the descriptor's own `readable` and `writable` decide.
 fn open_host(
+    waits: Waits<'_>,
     open: &OpenDir,
     path: &Path,
     lookup: LookupFlags,
@@ -251,17 +259,30 @@ fn open_host(
         .sync(fdflags.contains(FdFlags::SYNC))
         .dsync(fdflags.contains(FdFlags::DSYNC))
         .rsync(fdflags.contains(FdFlags::RSYNC))
-        .nonblock(fdflags.contains(FdFlags::NONBLOCK));
+        .nonblock(true);
     if oflags.contains(OFlags::DIRECTORY) {
         plain.custom_flags(HostOFlags::DIRECTORY.bits().cast_signed());
     }
     let only_reads = !access.write && !truncate && !exclusive;
+    let open_now = |options: &OpenOptions| {
+        let is_pipe = || {
+            let found = match follow {
+                FollowSymlinks::Yes => open.dir.metadata(path),
+                FollowSymlinks::No => open.dir.symlink_metadata(path),
+            };
+            found.is_ok_and(|found| found.file_type().is_fifo())
+        };
+        let nonblock = fdflags.contains(FdFlags::NONBLOCK);
+        named_pipe::open(waits, nonblock, is_pipe, || {
+            Ok(open.dir.open_with(path, options)?)
+        })
+    };
 
     if !open.mutable {
         if !only_reads {
             return Err(Errno::Rofs);
         }
-        return match open.dir.open_with(path, &plain).map_err(Errno::from) {
+        return match open_now(&plain) {
             Err(Errno::Noent) if create => Err(Errno::Rofs),
             other => other,
         };
@@ -275,11 +296,9 @@ fn open_host(
     } else {
         full.create(create);
     }
-    match open.dir.open_with(path, &full).map_err(Errno::from) {
+    match open_now(&full) {
         // It is there and may be read but not written, and nobody asked to write.
-        Err(Errno::Acces | Errno::Rofs | Errno::Txtbsy) if create && only_reads => {
-            Ok(open.dir.open_with(path, &plain)?)
-        }
+        Err(Errno::Acces | Errno::Rofs | Errno::Txtbsy) if create && only_reads => open_now(&plain),
         other => other,
     }
 }

@@ -142,7 +142,7 @@ impl Guest {
         let (at, len) = self.put(PATH_AT, path);
         let (ctx, bytes) = (&mut self.ctx, &mut self.bytes);
         fs::path_open(
-            ctx, bytes, dir, lookup, at, len, oflags, rights, !0, fdflags, RESULT_AT,
+            &Alone, ctx, bytes, dir, lookup, at, len, oflags, rights, !0, fdflags, RESULT_AT,
         )?;
         Ok(self.result())
     }

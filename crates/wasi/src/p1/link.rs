@@ -49,10 +49,6 @@ macro_rules! functions {
                 old_fd: u32, old_flags: u32, old_path: u32, old_path_len: u32,
                 new_fd: u32, new_path: u32, new_path_len: u32
             );
-            fs::path_open(
-                fd: u32, dirflags: u32, path: u32, path_len: u32, oflags: u32,
-                rights_base: u64, rights_inheriting: u64, fdflags: u32, opened_fd: u32
-            );
             fs::path_readlink(
                 fd: u32, path: u32, path_len: u32, buf: u32, buf_len: u32, bufused: u32
             );
@@ -80,6 +76,10 @@ macro_rules! functions {
 macro_rules! waiting_functions {
     ($each:ident) => {
         $each! {
+            fs::path_open(
+                fd: u32, dirflags: u32, path: u32, path_len: u32, oflags: u32,
+                rights_base: u64, rights_inheriting: u64, fdflags: u32, opened_fd: u32
+            );
             io::fd_read(fd: u32, iovs: u32, iovs_len: u32, nread: u32);
             io::fd_write(fd: u32, iovs: u32, iovs_len: u32, nwritten: u32);
             poll::poll_oneoff(subscriptions: u32, events: u32, count: u32, event_count: u32);

@@ -11,6 +11,7 @@ mod io;
 pub(crate) mod layout;
 mod link;
 pub(crate) mod memory;
+mod named_pipe;
 mod poll;
 mod proc;
 mod random;

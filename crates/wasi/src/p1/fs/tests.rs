@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::builder::DirPerms;
-use crate::p1::harness::{CREAT, DIRECTORY, EXCL, FOLLOW, Guest, READ, TRUNC, WRITE};
+use crate::p1::harness::{Alone, CREAT, DIRECTORY, EXCL, FOLLOW, Guest, READ, TRUNC, WRITE};
 use std::os::unix::fs::symlink;
 
 const FILE: u8 = 4;
@@ -438,7 +438,7 @@ fn bad_words_and_places_are_refused_before_anything_is_opened() {
     memory::write(&mut guest.bytes, 0, b"f").unwrap();
     let end = guest.bytes.len() as u32;
     let (ctx, bytes) = (&mut guest.ctx, &mut guest.bytes);
-    let no_place = path_open(ctx, bytes, 3, 0, 0, 1, CREAT, WRITE, 0, 0, end - 3);
+    let no_place = path_open(&Alone, ctx, bytes, 3, 0, 0, 1, CREAT, WRITE, 0, 0, end - 3);
     assert_eq!(no_place, Err(Errno::Fault));
     assert!(!guest.host("f").exists());
     assert_eq!(ctx_free(&guest), 4, "and no descriptor is lost");

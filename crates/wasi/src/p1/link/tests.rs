@@ -155,6 +155,10 @@ fn no_function_panics_or_waits_whatever_numbers_it_gets() {
     macro_rules! hammer_alone {
         ($($family:ident::$name:ident($($arg:ident: $ty:ty),*);)*) => {
             /// The functions as a guest has them that nobody ends.
+            #[allow(
+                clippy::too_many_arguments,
+                reason = "the signatures are the specification's"
+            )]
             mod alone {
                 use super::*;
                 $(pub(super) fn $name(
