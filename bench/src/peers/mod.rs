@@ -40,11 +40,13 @@ pub(crate) enum Meter {
     Fuel,
     /// By epochs, with a deadline that is not reached.
     Epochs,
+    /// By epochs that begin every so many milliseconds: each stops the guest, which goes on at once.
+    EpochsEvery(u64),
     /// It does not, but compares every address with the length of its memory.
     Bounds,
 }
 
-/// Selvedge with a meter; not with epochs, which it does not have.
+/// Selvedge with a meter.
 pub(crate) fn selvedge_with(meter: Meter) -> Result<Box<dyn Peer>> {
     Ok(Box::new(selvedge::Selvedge::with_meter(meter)?))
 }

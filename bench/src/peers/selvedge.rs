@@ -1,9 +1,11 @@
 //! Selvedge, by its public API, each operation done in the fastest way that API has.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail, ensure};
 use selvedge::{
-    Engine, Flow, FuelCosts, InstanceHandle, Limits, Linker, Program, Region, RuntimeError,
-    Settings, TypedFunc, Vmctx, WasmParams, WasmResults, Yield,
+    Engine, EpochDecision, EpochTicker, Flow, FuelCosts, InstanceHandle, Limits, Linker, Program,
+    Region, RuntimeError, Settings, TypedFunc, Vmctx, WasmParams, WasmResults, Yield,
 };
 
 use super::{Meter, Mode, Peer, Runner, Suspends, repeat, repeat_on};
@@ -13,6 +15,7 @@ use super::{Meter, Mode, Peer, Runner, Suspends, repeat, repeat_on};
 pub(super) struct Selvedge {
     engine: Engine,
     region: Region,
+    meter: Meter,
 }
 
 impl Selvedge {
@@ -24,20 +27,29 @@ impl Selvedge {
             limits.backtrace_frames = 0;
         }
         let region = Region::new(&engine, 64, &limits)?;
-        Ok(Selvedge { engine, region })
+        let meter = Meter::None;
+        Ok(Selvedge {
+            engine,
+            region,
+            meter,
+        })
     }
 
     /// As in the default mode, with a meter.
     pub(super) fn with_meter(meter: Meter) -> Result<Selvedge> {
         let settings = match meter {
-            Meter::None => Settings::default(),
+            // There is no setting for epochs.
+            Meter::None | Meter::Epochs | Meter::EpochsEvery(_) => Settings::default(),
             Meter::Fuel => Settings::default().with_fuel(FuelCosts::default()),
             Meter::Bounds => Settings::default().with_explicit_bounds(true),
-            Meter::Epochs => bail!("Selvedge has no epochs"),
         };
         let engine = Engine::new(&settings)?;
         let region = Region::new(&engine, 4, &Limits::default())?;
-        Ok(Selvedge { engine, region })
+        Ok(Selvedge {
+            engine,
+            region,
+            meter,
+        })
     }
 
     /// A module without imports, ready to be instantiated.
@@ -183,7 +195,21 @@ impl Peer for Selvedge {
 
     fn compute(&self, wasm: &[u8], n: i32) -> Result<Runner> {
         let (mut instance, run) = self.export::<i32, i64>(wasm, "run")?;
+        let engine = self.engine.clone();
+        let mut period = None;
+        match self.meter {
+            Meter::Epochs => instance.set_epoch_deadline(u64::MAX / 2)?,
+            Meter::EpochsEvery(millis) => {
+                instance.epoch_deadline_callback(|_| EpochDecision::Continue(1));
+                instance.set_epoch_deadline(1)?;
+                period = Some(Duration::from_millis(millis));
+            }
+            Meter::None | Meter::Fuel | Meter::Bounds => {}
+        }
         Ok(Box::new(move |count| {
+            let _ticker = period
+                .map(|period| EpochTicker::start(&engine, period))
+                .transpose()?;
             repeat(count, |_| Ok(run.call(&mut instance, n)? as u64))
         }))
     }

@@ -1,12 +1,16 @@
 //! Wasmtime, by its public API, each operation done in the fastest way that API has.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use wasmtime::{
     Config, Enabled, Engine, Instance, InstanceAllocationStrategy, Linker, Module, OptLevel,
-    PoolingAllocationConfig, Store, Trap, TypedFunc, WasmParams, WasmResults,
+    PoolingAllocationConfig, Store, Trap, TypedFunc, UpdateDeadline, WasmParams, WasmResults,
 };
 
 use super::{Meter, Mode, Peer, Runner, Sample, Suspends, repeat, repeat_on};
@@ -53,7 +57,7 @@ impl Wasmtime {
         let mut config = Config::new();
         config.cranelift_opt_level(OptLevel::Speed);
         config.consume_fuel(meter == Meter::Fuel);
-        config.epoch_interruption(meter == Meter::Epochs);
+        config.epoch_interruption(matches!(meter, Meter::Epochs | Meter::EpochsEvery(_)));
         if meter == Meter::Bounds {
             config.memory_reservation(0);
             config.memory_guard_size(0);
@@ -77,10 +81,47 @@ impl Wasmtime {
             Meter::None | Meter::Bounds => {}
             Meter::Fuel => store.set_fuel(u64::MAX)?,
             Meter::Epochs => store.set_epoch_deadline(u64::MAX / 2),
+            Meter::EpochsEvery(_) => {
+                store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
+                store.set_epoch_deadline(1);
+            }
         }
         let instance = Instance::new(&mut store, &module, &[])?;
         let run = instance.get_typed_func(&mut store, "run")?;
         Ok((store, run))
+    }
+}
+
+/// Begins epochs until it is dropped.
+struct Ticker {
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(engine: &Engine, period: Duration) -> Ticker {
+        let done = Arc::new(AtomicBool::new(false));
+        let (engine, stop) = (engine.clone(), done.clone());
+        let thread = thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                thread::park_timeout(period);
+                engine.increment_epoch();
+            }
+        });
+        Ticker {
+            done,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
     }
 }
 
@@ -241,7 +282,13 @@ impl Peer for Wasmtime {
 
     fn compute(&self, wasm: &[u8], n: i32) -> Result<Runner> {
         let (mut store, run) = self.run_of::<i32, i64>(wasm)?;
+        let engine = self.engine.clone();
+        let period = match self.meter {
+            Meter::EpochsEvery(millis) => Some(Duration::from_millis(millis)),
+            _ => None,
+        };
         Ok(Box::new(move |count| -> Result<Sample> {
+            let _ticker = period.map(|period| Ticker::start(&engine, period));
             repeat(count, |_| Ok(run.call(&mut store, n)? as u64))
         }))
     }

@@ -62,6 +62,11 @@ impl fmt::Display for Failure {
 
 /// Somebody who looks on while a script runs, to learn more than whether it passes.
 pub trait Observer {
+    /// The script is about to begin, in an instance that holds nothing of it yet.
+    fn begin(&mut self, instance: &mut InstanceHandle) {
+        let _ = instance;
+    }
+
     /// A module that is about to be compiled and linked, as a binary; what is to be compiled in its place.
     fn module(&mut self, wasm: Vec<u8>) -> Vec<u8> {
         wasm
@@ -69,7 +74,9 @@ pub trait Observer {
 
     /// A directive was done, at a line. The instance holds all modules of the script; `linked` is the one that
     /// the directive has added, if it has.
-    fn directive(&mut self, line: usize, instance: &mut InstanceHandle, linked: Option<Member>);
+    fn directive(&mut self, line: usize, instance: &mut InstanceHandle, linked: Option<Member>) {
+        let _ = (line, instance, linked);
+    }
 }
 
 /// The definitions that the suite expects of every host (its `spectest` module).
@@ -160,6 +167,7 @@ fn run_with(
         let mut runner = Runner::new(engine, world)?;
         // Not the option as it is: what it borrows has to live shorter than it says.
         if let Some(observer) = observer {
+            observer.begin(&mut runner.instance);
             runner.observer = Some(observer);
         }
         Ok(runner.run(directives))
