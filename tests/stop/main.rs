@@ -12,5 +12,7 @@ mod preempt;
 mod races;
 mod scheduler;
 mod stepping;
+mod system_calls;
 mod table;
 mod wasi;
+mod ways;

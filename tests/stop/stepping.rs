@@ -46,6 +46,8 @@ struct Stepper<'a> {
 }
 
 thread_local! {
+    /// Who is shown every instruction.
+    static WATCHER: Cell<Option<&'static dyn Fn(u64)>> = const { Cell::new(None) };
     static STEPPER: Cell<*const Stepper<'static>> = const { Cell::new(ptr::null()) };
 }
 
@@ -71,6 +73,10 @@ fn held_back() -> libc::sigset_t {
 extern "C" fn trapped(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel's context, during the call.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    if let Some(see) = WATCHER.get() {
+        see(context.uc_mcontext.gregs[libc::REG_RIP as usize].cast_unsigned());
+        return;
+    }
     // SAFETY: published by `step` on this thread, which has not returned.
     let stepper = unsafe { STEPPER.get().as_ref() };
     let sp = context.uc_mcontext.gregs[libc::REG_RSP as usize].cast_unsigned();
@@ -146,4 +152,29 @@ pub(crate) fn step<R>(plan: Plan, act: &dyn Fn(), run: impl FnOnce() -> R) -> (R
         unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const held_back, ptr::null_mut()) };
     assert_eq!(unblocked, 0);
     (result, acted)
+}
+
+/// Runs something and shows the address of every instruction before it is executed. `see` is called in a signal
+/// handler, and so are the instructions that end this: it must not care.
+///
+/// The thread must have run a guest before, as for [`step`].
+pub(crate) fn watch<R>(see: &dyn Fn(u64), run: impl FnOnce() -> R) -> R {
+    install();
+    // SAFETY: it is taken back before this returns, and nothing here unwinds but a test that fails.
+    WATCHER.set(Some(unsafe {
+        std::mem::transmute::<&dyn Fn(u64), &'static dyn Fn(u64)>(see)
+    }));
+    // SAFETY: sets a flag, for which the handler is there. The instruction behind it is the one that nobody sees.
+    unsafe { std::arch::asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq", "nop") };
+    let result = run();
+    // SAFETY: clears it, and the other flags are the compiler's to spoil.
+    unsafe { std::arch::asm!("pushfq", "and qword ptr [rsp], -0x101", "popfq") };
+    WATCHER.set(None);
+    result
+}
+
+/// Code at an address that a thread is about to execute.
+pub(crate) fn code_at(pc: u64, offset: usize) -> u8 {
+    // SAFETY: an instruction begins at `pc`, and nobody asks beyond its end.
+    unsafe { *std::ptr::with_exposed_provenance::<u8>(pc as usize).add(offset) }
 }

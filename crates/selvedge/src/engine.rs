@@ -180,6 +180,17 @@ impl Engine {
         Ok(selvedge_runtime::Engine::remove_trap_handler()?)
     }
 
+    /// Whether guests can be suspended from outside on this machine, by a
+    /// [`PreemptSwitch`](crate::PreemptSwitch), after a slice of time or at an epoch's deadline. The first call in a process
+    /// tries it, with something in every register.
+    ///
+    /// # Errors
+    ///
+    /// With what went wrong. Then everything else works, and what would suspend a guest says the same.
+    pub fn preemption() -> Result<(), Error> {
+        Ok(selvedge_runtime::Engine::preemption()?)
+    }
+
     /// Compiles a module, given in the binary or in the text format, and makes it ready to run.
     ///
     /// # Errors
