@@ -195,3 +195,42 @@ fn code_that_counts_nothing_can_not_be_bounded() {
         );
     }
 }
+
+/// Counts its rounds in a shared memory.
+const ROUNDS: &str = r#"(module
+    (memory (export "heap") 1 1 shared)
+    (func (export "f")
+        (loop $l (drop (i64.atomic.rmw.add (i32.const 8) (i64.const 1))) (br $l))))"#;
+
+#[test]
+fn what_a_guest_has_consumed_is_known_also_if_it_is_ended_from_outside() {
+    let rounds = 1_000;
+    for by_epochs in [false, true] {
+        let mut instance = instance(OptLevel::Speed, ROUNDS);
+        let heap = instance.shared_memory("heap").unwrap();
+        let engine = instance.region().engine().clone();
+        let switch = instance.kill_switch();
+        instance.set_epoch_deadline(1).unwrap();
+        let ended = thread::scope(|scope| {
+            let guest = scope.spawn(|| instance.run("f", &[]));
+            while heap.load_u64(8).unwrap() < rounds {
+                thread::yield_now();
+            }
+            if by_epochs {
+                engine.increment_epoch();
+            } else {
+                switch.terminate().unwrap();
+            }
+            guest.join().unwrap()
+        });
+        assert!(ended.is_err());
+        // Up to the last branch back: the round that it was in may not be counted.
+        let rounds = heap.load_u64(8).unwrap();
+        let units = instance.get_instruction_count().unwrap();
+        let a_round = 4;
+        assert!(
+            units >= (rounds - 1) * a_round && units <= (rounds + 1) * a_round,
+            "{units} units in {rounds} rounds"
+        );
+    }
+}

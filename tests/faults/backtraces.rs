@@ -312,3 +312,69 @@ fn an_export_that_tail_calls_the_host_has_a_backtrace() {
         ["through"]
     );
 }
+
+#[test]
+fn a_host_function_sees_where_its_callers_stand() {
+    let mut sandbox = Sandbox::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    let here = move |vmctx: &Vmctx<'_>| {
+        tell.send(vmctx.backtrace()).unwrap();
+    };
+    let again = |vmctx: &Vmctx<'_>| vmctx.call_export("inner", &[]).map(drop);
+    sandbox
+        .linker
+        .func("h", "here", here)
+        .unwrap()
+        .func("h", "again", again)
+        .unwrap();
+    let mut instance = sandbox.instance(
+        r#"(module $mod
+            (import "h" "here" (func $here))
+            (import "h" "again" (func $again))
+            (export "here" (func $here))
+            (func $f (call $here))
+            (func $wide (param i64 i64 i64 i64 i64 i64) (call $f) (call $here))
+            (func $inner (export "inner")
+                (call $wide (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4) (i64.const 5) (i64.const 6)))
+            (func $middle (call $again) (call $here))
+            (func $outer (export "outer") (call $middle) (return_call $here)))"#,
+    );
+    returned(instance.run("outer", &[]));
+    let expected: [&[&str]; 3] = [
+        &["f", "wide", "inner", "middle", "outer"],
+        &["wide", "inner", "middle", "outer"],
+        &["middle", "outer"],
+    ];
+    for names_ in expected {
+        assert_eq!(names(&told.recv().unwrap()), names_);
+    }
+    // It is called in the place of the function that the host has called, of which nothing is left.
+    assert_eq!(names(&told.recv().unwrap()), [""; 0]);
+    returned(instance.run("here", &[]));
+    assert_eq!(told.recv().unwrap().frames.len(), 0, "the host calls it");
+}
+
+#[test]
+fn a_host_function_on_a_stack_of_its_own_sees_them_before_and_after_it_waits() {
+    let mut sandbox = Sandbox::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    sandbox
+        .linker
+        .suspending_func("h", "wait", move |vmctx: &Vmctx<'_>| {
+            tell.send(vmctx.backtrace()).unwrap();
+            vmctx.yield_()?;
+            tell.send(vmctx.backtrace()).unwrap();
+            Ok::<(), selvedge::HostError>(())
+        })
+        .unwrap();
+    let mut instance = sandbox.instance(
+        r#"(module (import "h" "wait" (func $wait))
+            (func $f (call $wait)) (func $g (export "g") (call $f)))"#,
+    );
+    assert!(instance.run("g", &[]).unwrap().is_yielded());
+    assert_eq!(names(&instance.backtrace()), ["f", "g"]);
+    returned(instance.resume());
+    for _ in 0..2 {
+        assert_eq!(names(&told.recv().unwrap()), ["f", "g"]);
+    }
+}

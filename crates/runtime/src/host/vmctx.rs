@@ -8,6 +8,7 @@ use std::ops::{Deref, DerefMut};
 use selvedge_artifact::types::ValType;
 
 use crate::error::Error;
+use crate::fault::details::WasmBacktrace;
 use crate::host::error::{HostError, TerminationDetails};
 use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::{Exception, Tag};
@@ -44,6 +45,12 @@ impl<'a> Vmctx<'a> {
 
     pub(crate) fn yielder(&self) -> Option<&'a Yielder> {
         self.yielder
+    }
+
+    /// Where the guest stands that calls the host function, and those of the same instance that wait for host
+    /// functions around it, innermost first. Nothing if the host calls the host function itself.
+    pub fn backtrace(&self) -> WasmBacktrace {
+        crate::vm::resume::backtrace_of_callers(self.store())
     }
 
     /// The bytes of the caller's memory 0.

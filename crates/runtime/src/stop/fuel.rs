@@ -106,8 +106,9 @@ impl Instance {
     /// given none by [`Instance::set_fuel`] has more than it can ever use.
     ///
     /// The number is exact whenever the guest does not run: after it returned, trapped, while it waits for
-    /// a host function, and when it is suspended for want of fuel. Of a guest that was preempted, the straight code
-    /// that it stands in may not be counted yet; when it ends, all is.
+    /// a host function, and when it is suspended for want of fuel. Of a guest that was stopped between any two
+    /// instructions, the straight code that it stood in may not be counted: that is a guest that was preempted, of
+    /// which all is counted when it goes on and ends, and one that a kill switch or an epoch deadline has ended.
     pub fn fuel(&self) -> Option<u64> {
         self.store.counts_fuel().then(|| self.store.fuel_left())
     }

@@ -80,7 +80,10 @@ pub(crate) struct TrapRecord {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Interrupted {
     /// It ends.
-    Killed,
+    Killed {
+        /// The pinned register.
+        pinned: u64,
+    },
     /// It is suspended, and its state is in the store's room.
     Suspended,
     /// It traps, since its epoch deadline is reached; whether its state is in the store's room.

@@ -408,7 +408,10 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
             store.is_out_of_fuel.set(false);
             return Stopped::Error(store.fault(TrapCode::OutOfFuel, None, &[]));
         }
-        Some(Interrupted::Killed) => {
+        Some(Interrupted::Killed { pinned }) => {
+            if store.counts_fuel() {
+                store.limits.set_fuel(pinned.cast_signed());
+            }
             store.limits.words().honour();
             return Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote));
         }

@@ -84,7 +84,10 @@ fn interrupted(info: &SignalInfo, activation: &Activation) -> Action {
             rax: 0,
         }),
         Decision::Kill => {
-            activation.interrupted.set(Some(Interrupted::Killed));
+            let pinned = info.pinned as u64;
+            activation
+                .interrupted
+                .set(Some(Interrupted::Killed { pinned }));
             leave(info, activation)
         }
         Decision::Expire => {

@@ -567,6 +567,30 @@ pub(crate) fn backtrace(store: &Store) -> WasmBacktrace {
     store.backtrace(&pcs)
 }
 
+/// Where the guests of a store stand that wait for the host function that asks, innermost first.
+pub(crate) fn backtrace_of_callers(store: &Store) -> WasmBacktrace {
+    // SAFETY: while a guest of the store waits, its entry keeps the bounds of the stack that it holds.
+    let Some(bounds) = (unsafe { store.running.get().as_ref() }) else {
+        return WasmBacktrace::default();
+    };
+    let stack = &bounds.usable;
+    let mut pcs = Vec::new();
+    let outer = store.waiting.borrow();
+    for exit in [store.limits.exit()].iter().chain(outer.iter().rev()) {
+        let start = words_at(stack, exit.fp).map(|[fp, _]| Start {
+            pc: exit.pc,
+            fp,
+            is_return: true,
+            entry_sp: exit.entry_sp,
+        });
+        if let Some(start) = start {
+            // SAFETY: the guest waits at this exit, so its frames lie on the stack and nothing runs on them.
+            unsafe { backtrace::walk(stack, start, |pc| pcs.push(pc)) };
+        }
+    }
+    store.backtrace(&pcs)
+}
+
 /// Where the walk of a guest begins that was stopped between two instructions.
 pub(super) fn interrupted_at(
     stack: &Range<usize>,
