@@ -35,21 +35,24 @@ pub(crate) struct Spread {
 
 impl Spread {
     /// Of at least one sample, none of them NaN.
-    pub(crate) fn of(mut samples: Vec<f64>) -> Spread {
-        samples.sort_by(f64::total_cmp);
-        let at = |quantile: f64| {
-            // Between the two nearest samples, as far as the quantile lies between them.
-            let position = quantile * (samples.len() - 1) as f64;
-            let below = samples[position.floor() as usize];
-            let above = samples[position.ceil() as usize];
-            below + (above - below) * position.fract()
-        };
+    pub(crate) fn of(samples: Vec<f64>) -> Spread {
         Spread {
-            p10: at(0.1),
-            median: at(0.5),
-            p90: at(0.9),
+            p10: quantile(&samples, 0.1),
+            median: quantile(&samples, 0.5),
+            p90: quantile(&samples, 0.9),
         }
     }
+}
+
+/// What so large a part of at least one sample is below, between the two nearest samples as far as it lies between
+/// them. None is NaN.
+pub(crate) fn quantile(samples: &[f64], part: f64) -> f64 {
+    let mut samples = samples.to_vec();
+    samples.sort_by(f64::total_cmp);
+    let position = part * (samples.len() - 1) as f64;
+    let below = samples[position.floor() as usize];
+    let above = samples[position.ceil() as usize];
+    below + (above - below) * position.fract()
 }
 
 /// What a case gave.

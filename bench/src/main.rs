@@ -8,6 +8,7 @@ mod harness;
 mod metering;
 mod peers;
 mod report;
+mod stops;
 
 use std::env;
 use std::fmt::Display;
@@ -20,13 +21,14 @@ use anyhow::{Context, Result, bail};
 use crate::peers::Pair;
 
 const USAGE: &str = "\
-usage: selvedge-bench [FILTER] [--rounds N] [--json] [--list] [--metering]
+usage: selvedge-bench [FILTER] [--rounds N] [--json] [--list] [--metering] [--stops]
 
   FILTER      run only the cases whose name contains this, such as `cpu/` or `trap`
   --rounds N  samples of each side of a pair, interleaved (default 21, at least 3)
   --json      print the rows as JSON, when all have been measured
   --list      print the names of the cases and stop
   --metering  what fuel, epochs and explicit bounds checks cost the programs of cpu/, in a table of its own
+  --stops     how long it takes to kill, to preempt and to resume a guest, in a table of its own
 ";
 
 /// What the command line asks for.
@@ -37,6 +39,7 @@ struct Args {
     json: bool,
     list: bool,
     metering: bool,
+    stops: bool,
 }
 
 impl Args {
@@ -48,6 +51,7 @@ impl Args {
             json: false,
             list: false,
             metering: false,
+            stops: false,
         };
         while let Some(arg) = args.next() {
             match arg.as_str() {
@@ -55,6 +59,7 @@ impl Args {
                 "--json" => parsed.json = true,
                 "--list" => parsed.list = true,
                 "--metering" => parsed.metering = true,
+                "--stops" => parsed.stops = true,
                 "--rounds" => {
                     let rounds = args.next().context("--rounds wants a number")?;
                     parsed.rounds = rounds
@@ -121,6 +126,10 @@ fn run(args: &Args, out: &mut dyn Write) -> Result<ExitCode> {
         metering::run(&args.filter, args.rounds, out)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if args.stops {
+        stops::run(&args.filter, args.rounds, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let cases: Vec<_> = cases::all()?
         .into_iter()
         .filter(|case| case.full_name().contains(&args.filter))
@@ -184,6 +193,8 @@ mod tests {
             rounds: 5,
             json: true,
             list: false,
+            metering: false,
+            stops: false,
         };
         assert_eq!(args, expected);
     }

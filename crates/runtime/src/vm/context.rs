@@ -90,7 +90,7 @@ impl ArraySlot {
 /// - The eight bytes below are mapped readable.
 #[cfg_attr(
     not(debug_assertions),
-    expect(dead_code, reason = "asked in debug builds")
+    allow(dead_code, reason = "asked in debug builds")
 )]
 pub(crate) unsafe fn is_context(vmctx: usize) -> bool {
     let magic = VMOffsets::header(vm_context_header::OFFSETS.magic);
