@@ -222,10 +222,10 @@ impl Instance {
     #[inline]
     pub(crate) fn resume_with(&mut self, val: Option<Box<dyn Any>>) -> Result<RunResult, Error> {
         self.store.state.get().check_resume()?;
-        if self.is_out_of_fuel() && self.fuel() == Some(0) && val.is_none() {
-            return Ok(RunResult::OutOfFuel);
-        }
-        if val.is_none() {
+        if val.is_none() && self.is_preempted() {
+            if self.is_out_of_fuel() && self.fuel() == Some(0) {
+                return Ok(RunResult::OutOfFuel);
+            }
             self.store.arm_on_resume()?;
         }
         self.result(crate::vm::resume::resume(&self.store, val))
@@ -234,7 +234,7 @@ impl Instance {
     /// Takes what the suspended guest has handed out, if it has and nobody has taken it: after a call that said
     /// [`Error::InstanceYielded`] or [`Error::StartYielded`].
     pub fn take_yielded(&mut self) -> Option<YieldedVal> {
-        self.store.yielded.take()
+        self.store.take_yielded()
     }
 
     /// Gives up a suspended guest, whose instance is terminated then. Frames of a host function that belong to
@@ -265,21 +265,30 @@ impl Instance {
         Err(Error::RuntimeTerminated(TerminationDetails::Remote))
     }
 
-    /// What a call tells the embedder.
+    /// What a call tells the embedder. A guest that yields has its answer in registers: nothing on that way returns
+    /// a whole result.
     #[inline]
-    fn result(&self, result: Result<Vec<Val>, Error>) -> Result<RunResult, Error> {
-        match self.past_epochs(result) {
+    fn result(&self, mut result: Result<Vec<Val>, Error>) -> Result<RunResult, Error> {
+        if matches!(result, Err(Error::InstancePreempted)) {
+            self.go_past_epochs(&mut result);
+        }
+        match result {
             Ok(values) => Ok(RunResult::Returned(UntypedRetVal::new(values))),
             // Of another instance it is an error that passed through a host function of this one.
             Err(Error::InstancePreempted) if self.is_out_of_fuel() => Ok(RunResult::OutOfFuel),
             Err(Error::InstancePreempted) if self.is_epoch_reached() => Ok(RunResult::EpochReached),
             Err(Error::InstancePreempted) if self.is_preempted() => Ok(RunResult::Preempted),
             Err(Error::InstanceYielded) if self.is_yielded() => {
-                let val = self.store.yielded.take().unwrap_or_default();
-                Ok(RunResult::Yielded(val))
+                Ok(RunResult::Yielded(self.store.yielded_val()))
             }
             Err(error) => Err(error),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn go_past_epochs(&self, result: &mut Result<Vec<Val>, Error>) {
+        *result = self.past_epochs(Err(Error::InstancePreempted));
     }
 
     /// Whether the instance has a start function that must run first.

@@ -289,7 +289,7 @@ fn go_on_yielded(
     parked: Parked,
     result: impl FnOnce() -> u64,
 ) -> Result<Vec<Val>, Error> {
-    store.yielded.set(None);
+    store.forget_yielded();
     on_stack(store, parked, || {
         store.limits.words().begin(thread::os_id());
         let result = result();
@@ -456,7 +456,7 @@ pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
     let Some(mut waiting) = store.suspension.waiting.take() else {
         // Suspended from outside, or by a word that is to be returned, it has nothing of the host's that waits.
         store.suspension.returns.set(None);
-        store.yielded.set(None);
+        store.forget_yielded();
         if let Some(parked) = store.parked.take() {
             cache::release(parked.stack);
         }
@@ -466,7 +466,7 @@ pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
         store.suspension.waiting.set(Some(waiting));
         return Err(Error::OtherThread);
     }
-    store.yielded.set(None);
+    store.forget_yielded();
     let parked = store.parked.take();
     if let Continuation::Fiber(fiber) = waiting.continuation {
         // Destructors of its frames may call the guest, as the host function might have.
@@ -501,7 +501,7 @@ fn unwind(store: &Store, fiber: Fiber) -> Option<Fiber> {
     drop(store.take_outcome());
     store.suspension.returns.set(None);
     drop(store.suspension.waiting.take());
-    store.yielded.set(None);
+    store.forget_yielded();
     left
 }
 
