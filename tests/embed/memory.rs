@@ -260,3 +260,33 @@ fn bulk_operations_of_the_guest_are_seen_by_the_host() {
     returned(instance.run("drop", &[]));
     fault(instance.run("init", &[]));
 }
+
+#[test]
+fn long_copies_and_fills_are_whole_in_both_directions() {
+    let sandbox = Sandbox::new();
+    let mut instance = sandbox.instance(
+        r#"(module
+            (memory (export "heap") 600) (memory $other 600)
+            (func (export "copy") (param i32 i32 i32)
+                (memory.copy (local.get 0) (local.get 1) (local.get 2)))
+            (func (export "away_and_back") (param i32 i32 i32)
+                (memory.copy $other 0 (local.get 0) (local.get 1) (local.get 2))
+                (memory.fill (local.get 1) (i32.const 7) (local.get 2))
+                (memory.copy 0 $other (local.get 1) (local.get 0) (local.get 2))))"#,
+    );
+    // More than two of the parts in which it is done.
+    let len = 34 << 20;
+    let pattern: Vec<u8> = (0..600_u32 << 16)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    instance.heap_mut().unwrap().copy_from_slice(&pattern);
+    let args = |to: usize, from: usize| [to, from, len].map(|n| Val::I32(n as i32));
+    let mut expected = pattern;
+    for (to, from) in [(5, 0), (0, 9), (1 << 20, 3), (2, 2)] {
+        instance.run("copy", &args(to, from)).unwrap();
+        expected.copy_within(from..from + len, to);
+        assert!(instance.heap().unwrap()[..] == expected[..], "{to} {from}");
+    }
+    instance.run("away_and_back", &args(11, 13)).unwrap();
+    assert!(instance.heap().unwrap()[..] == expected[..]);
+}

@@ -93,6 +93,31 @@ fn within(at: u64, count: u64, len: u64) -> Result<Range<usize>, u64> {
     }
 }
 
+/// Bytes that are copied or filled at once: a guest that is to end waits for so many at most.
+const PART: usize = 16 << 20;
+
+/// Does something part by part, in order or from the end, as long as it may go on; whether all is done.
+fn in_parts(
+    len: usize,
+    backwards: bool,
+    mut part: impl FnMut(Range<usize>),
+    goes_on: impl Fn() -> bool,
+) -> bool {
+    let mut done = 0;
+    loop {
+        let count = (len - done).min(PART);
+        let at = if backwards { len - done - count } else { done };
+        part(at..at + count);
+        done += count;
+        if done == len {
+            return true;
+        }
+        if !goes_on() {
+            return false;
+        }
+    }
+}
+
 impl Record {
     pub(crate) fn memory_grow(&self, memory: u32, delta: u64) -> Result<u64, LibTrap> {
         let memory = MemoryIdx::new(memory);
@@ -142,16 +167,22 @@ impl Record {
             return self.with_memory(to_idx, |bytes| {
                 let src = in_memory(from, src, len, bytes.len())?;
                 let dst = in_memory(to, dst, len, bytes.len())?;
-                bytes.copy_within(src, dst.start);
-                Ok(())
+                // What lies in the way of an overlapping copy is moved first.
+                let backwards = dst.start > src.start;
+                self.in_parts(src.len(), backwards, |part| {
+                    let from = src.start + part.start..src.start + part.end;
+                    bytes.copy_within(from, dst.start + part.start);
+                })
             });
         }
         let source = source.borrow().ok_or(TrapCode::HeapOutOfBounds)?;
         self.with_memory(to_idx, |bytes| {
             let src = in_memory(from, src, len, source.bytes().len())?;
             let dst = in_memory(to, dst, len, bytes.len())?;
-            bytes[dst].copy_from_slice(&source.bytes()[src]);
-            Ok(())
+            let (source, target) = (&source.bytes()[src], &mut bytes[dst]);
+            self.in_parts(source.len(), false, |part| {
+                target[part.clone()].copy_from_slice(&source[part]);
+            })
         })
     }
 
@@ -168,9 +199,35 @@ impl Record {
         }
         self.with_memory(MemoryIdx::new(memory), |bytes| {
             let dst = in_memory(memory, dst, len, bytes.len())?;
-            bytes[dst].fill(value as u8);
-            Ok(())
+            let target = &mut bytes[dst];
+            self.in_parts(target.len(), false, |part| target[part].fill(value as u8))
         })
+    }
+
+    /// Does something part by part, as long as the guest is not to end.
+    fn in_parts(
+        &self,
+        len: usize,
+        backwards: bool,
+        part: impl FnMut(Range<usize>),
+    ) -> Result<(), LibTrap> {
+        let words = self.store().limits.words();
+        if in_parts(len, backwards, part, || !words.is_to_end()) {
+            return Ok(());
+        }
+        self.end_here()
+    }
+
+    /// Ends the guest in a libcall: somebody wants that, or its epoch deadline is reached.
+    fn end_here(&self) -> Result<(), LibTrap> {
+        let words = self.store().limits.words();
+        if !words.is_wanted() {
+            return Err(TrapCode::EpochDeadline.into());
+        }
+        words.honour();
+        let ended = HostError::Terminate(TerminationDetails::Remote);
+        self.store().raise(Outcome::Host(ended));
+        Ok(())
     }
 
     pub(crate) fn memory_init(
@@ -250,15 +307,7 @@ impl Record {
             Woken::Notified => Ok(0),
             Woken::Mismatch => Ok(1),
             Woken::TimedOut => Ok(2),
-            Woken::Interrupted if !self.store().limits.words().is_wanted() => {
-                Err(TrapCode::EpochDeadline.into())
-            }
-            Woken::Interrupted => {
-                self.store().limits.words().honour();
-                let ended = HostError::Terminate(TerminationDetails::Remote);
-                self.store().raise(Outcome::Host(ended));
-                Ok(0)
-            }
+            Woken::Interrupted => self.end_here().map(|()| 0),
         }
     }
 
@@ -422,5 +471,44 @@ impl Record {
                 outside_table(TrapCode::TableOutOfBounds, table.as_u32(), at, found.len())
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn parts_are_all_there_is_in_either_direction() {
+        for len in [0, 1, PART - 1, PART, PART + 1, 3 * PART + 7] {
+            for backwards in [false, true] {
+                let mut parts = Vec::new();
+                assert!(in_parts(len, backwards, |part| parts.push(part), || true));
+                if backwards {
+                    parts.reverse();
+                }
+                let mut at = 0;
+                for part in parts {
+                    assert!(part.start == at && part.len() <= PART);
+                    at = part.end;
+                }
+                assert_eq!(at, len);
+            }
+        }
+    }
+
+    #[test]
+    fn between_two_parts_a_guest_ends() {
+        let left = Cell::new(2);
+        let goes_on = || {
+            left.set(left.get() - 1);
+            left.get() > 0
+        };
+        let mut parts = 0;
+        assert!(!in_parts(5 * PART, false, |_| parts += 1, goes_on));
+        assert_eq!(parts, 2);
+        // What is one part is done in any case.
+        assert!(in_parts(PART, false, |_| (), || false));
     }
 }
