@@ -71,8 +71,8 @@ unsafe impl corosensei::stack::Stack for FiberStack {
 
 /// A host function that has been suspended.
 pub(crate) struct Fiber {
-    /// Taken when it is done; otherwise leaked, since its frames can't be left.
-    coroutine: ManuallyDrop<Coroutine<Wake, (), (), FiberStack>>,
+    /// Nothing when it is done; otherwise never dropped, since its frames can't be left.
+    coroutine: ManuallyDrop<Option<Coroutine<Wake, (), (), FiberStack>>>,
     /// Usable bytes of its stack.
     usable: Range<usize>,
     /// The thread that its frames belong to.
@@ -96,12 +96,13 @@ impl Fiber {
             debug_assert_eq!(wake, Wake::GoOn);
             root(Yielder::of(yielder));
         });
-        let fiber = Self {
-            coroutine: ManuallyDrop::new(coroutine),
+        let mut fiber = Self {
+            coroutine: ManuallyDrop::new(Some(coroutine)),
             usable,
             thread: thread::id(),
         };
-        Ok(fiber.slice(Wake::GoOn))
+        let done = fiber.slice(Wake::GoOn);
+        Ok((!done).then_some(fiber))
     }
 
     /// Whether the frames belong to the calling thread.
@@ -109,22 +110,25 @@ impl Fiber {
         self.thread == thread::id()
     }
 
-    /// Runs the host function until it suspends itself again; `None` once it is done. On another thread it
-    /// is not run, and comes back as it is.
-    pub(crate) fn slice(mut self, wake: Wake) -> Option<Self> {
+    /// Runs the host function until it suspends itself again; whether it is done. On another thread it is not run.
+    #[inline]
+    pub(crate) fn slice(&mut self, wake: Wake) -> bool {
         if !self.is_of_this_thread() {
-            return Some(self);
+            return false;
         }
+        let Some(coroutine) = self.coroutine.as_mut() else {
+            return true;
+        };
         let on_fiber = thread::OtherStack::enter(&self.usable);
-        let result = self.coroutine.resume(wake);
+        let result = coroutine.resume(wake);
         drop(on_fiber);
         match result {
-            CoroutineResult::Yield(()) => Some(self),
+            CoroutineResult::Yield(()) => false,
             CoroutineResult::Return(()) => {
-                // SAFETY: `self` has no destructor and is not used any more.
-                let coroutine = unsafe { ManuallyDrop::take(&mut self.coroutine) };
-                cache::release_fiber(coroutine.into_stack().0);
-                None
+                if let Some(coroutine) = self.coroutine.take() {
+                    cache::release_fiber(coroutine.into_stack().0);
+                }
+                true
             }
         }
     }

@@ -17,7 +17,7 @@
 //! return a word: nothing that waits is moved then, it is changed where it is.
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::ops::Range;
 use core::ptr;
 use std::fmt;
@@ -76,10 +76,19 @@ impl Parked {
 enum Continuation {
     Results(Results),
     Call(ErasedCall),
-    Fiber(Fiber),
 }
 
-/// A host function that has suspended its guest.
+/// A host function that has suspended its guest in the middle: its frames wait on a fiber.
+struct OnFiber {
+    fiber: Fiber,
+    expects: Expects,
+    /// Who called it.
+    caller: *const Record,
+    /// Where its results belong.
+    place: Place,
+}
+
+/// A host function that has suspended its guest by what it returned.
 struct Waiting {
     continuation: Continuation,
     expects: Expects,
@@ -121,8 +130,11 @@ pub(crate) struct Suspension {
     /// What the host function returns in a register when the guest is resumed without a value, if that is all that
     /// it has left to do.
     returns: Cell<Option<u64>>,
-    /// How it goes on otherwise.
+    /// How it goes on otherwise, if no frames of it wait.
     waiting: Cell<Option<Waiting>>,
+    /// Its frames, if they wait. They are not moved from slice to slice, and borrowed while one runs: a host function
+    /// that is called meanwhile can't suspend the guest.
+    on_fiber: RefCell<Option<OnFiber>>,
     /// What a host function on a fiber hands out with the slice that it ends.
     asked: Cell<Option<(YieldedVal, Expects)>>,
     answer: Cell<Answer>,
@@ -222,7 +234,14 @@ pub(super) unsafe fn start_fiber(
     match fiber {
         Ok(None) => !store.is_raised(),
         Ok(Some(fiber)) => {
-            wait(store, caller, place, fiber);
+            let (val, expects) = store.suspension.asked.take().unwrap_or_default();
+            *store.suspension.on_fiber.borrow_mut() = Some(OnFiber {
+                fiber,
+                expects,
+                caller,
+                place,
+            });
+            store.raise_yield(val);
             false
         }
         Err(error) => {
@@ -231,18 +250,6 @@ pub(super) unsafe fn start_fiber(
             false
         }
     }
-}
-
-/// Keeps a fiber that has ended its slice, and has the guest left.
-fn wait(store: &Store, caller: *const Record, place: Place, fiber: Fiber) {
-    let (val, expects) = store.suspension.asked.take().unwrap_or_default();
-    store.suspension.waiting.set(Some(Waiting {
-        continuation: Continuation::Fiber(fiber),
-        expects,
-        caller,
-        place,
-    }));
-    store.raise_yield(val);
 }
 
 /// Lets the suspended guest of a store go on; the values that it returns.
@@ -264,7 +271,15 @@ pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
     if store.state.get() == State::Preempted {
         return go_on_preempted(store, &answer);
     }
-    resume_waiting(store, answer)
+    if let Some(on_fiber) = &*store.suspension.on_fiber.borrow() {
+        on_fiber.fits(&answer)?;
+    } else {
+        return resume_waiting(store, answer);
+    }
+    match store.parked.take() {
+        Some(parked) => go_on_yielded(store, parked, || go_on_fiber(store, answer)),
+        None => Err(Error::InvalidArgument("the guest is not suspended")),
+    }
 }
 
 /// Lets a guest go on whose host function has more to do than to return a word.
@@ -274,7 +289,7 @@ fn resume_waiting(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
     else {
         return Err(Error::InvalidArgument("the guest is not suspended"));
     };
-    if let Err(error) = fits(&waiting, &answer) {
+    if let Err(error) = waiting.expects.check(&answer) {
         store.suspension.waiting.set(Some(waiting));
         store.parked.set(Some(parked));
         return Err(error);
@@ -396,12 +411,44 @@ unsafe fn slots_at<'a>(addr: usize, count: usize) -> &'a [ArraySlot] {
     unsafe { core::slice::from_raw_parts(ptr::with_exposed_provenance(addr), count) }
 }
 
-/// Whether the guest can be resumed here and with this.
-fn fits(waiting: &Waiting, answer: &Answer) -> Result<(), Error> {
-    match &waiting.continuation {
-        Continuation::Fiber(fiber) if !fiber.is_of_this_thread() => Err(Error::OtherThread),
-        _ => waiting.expects.check(answer),
+impl OnFiber {
+    /// Whether the guest can be resumed here and with this.
+    fn fits(&self, answer: &Answer) -> Result<(), Error> {
+        if self.fiber.is_of_this_thread() {
+            self.expects.check(answer)
+        } else {
+            Err(Error::OtherThread)
+        }
     }
+
+    /// Leaves the frames of a host function, and what they may have lent to other threads, where they are for
+    /// ever (I-50).
+    fn leak(self) {
+        // SAFETY: the store, and with it the record, lives while this runs.
+        core::mem::forget(unsafe { &*self.caller }.keep_imports());
+        // A fiber that is not done is never dropped.
+    }
+}
+
+/// Lets the frames of a host function go on; its result, if that is to be in a register.
+fn go_on_fiber(store: &Store, answer: Answer) -> u64 {
+    let suspension = &store.suspension;
+    let mut slot = suspension.on_fiber.borrow_mut();
+    let Some(on_fiber) = &mut *slot else { return 0 };
+    suspension.answer.set(answer);
+    let outer = suspension.scopes.replace(scopes());
+    let done = on_fiber.fiber.slice(Wake::GoOn);
+    suspension.scopes.set(outer);
+    if !done {
+        let (val, expects) = suspension.asked.take().unwrap_or_default();
+        on_fiber.expects = expects;
+        store.raise_yield(val);
+        return 0;
+    }
+    let place = on_fiber.place;
+    *slot = None;
+    // If it failed, or suspended the guest by its return value, a request is there.
+    place.put(&suspension.results())
 }
 
 /// Lets the host function go on; its result, if that is to be in a register.
@@ -429,20 +476,6 @@ fn go_on(store: &Store, waiting: Waiting, answer: Answer) -> u64 {
             }
             0
         }
-        Continuation::Fiber(fiber) => {
-            store.suspension.answer.set(answer);
-            let outer = store.suspension.scopes.replace(scopes());
-            let fiber = fiber.slice(Wake::GoOn);
-            store.suspension.scopes.set(outer);
-            match fiber {
-                // If it failed, or suspended the guest by its return value, a request is there.
-                None => place.put(&store.suspension.results()),
-                Some(fiber) => {
-                    wait(store, caller, place, fiber);
-                    0
-                }
-            }
-        }
     }
 }
 
@@ -453,34 +486,27 @@ fn go_on(store: &Store, waiting: Waiting, answer: Answer) -> u64 {
 ///
 /// [`Error::OtherThread`] if there are frames of another thread. Nothing is changed then.
 pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
-    let Some(mut waiting) = store.suspension.waiting.take() else {
-        // Suspended from outside, or by a word that is to be returned, it has nothing of the host's that waits.
-        store.suspension.returns.set(None);
-        store.forget_yielded();
-        if let Some(parked) = store.parked.take() {
-            cache::release(parked.stack);
-        }
-        return Ok(());
-    };
-    if fits(&waiting, &None).is_err_and(|error| matches!(error, Error::OtherThread)) {
-        store.suspension.waiting.set(Some(waiting));
+    if is_of_other_thread(store) {
         return Err(Error::OtherThread);
     }
+    let on_fiber = store.suspension.on_fiber.take();
+    // Suspended from outside, or by what it returned, a host function has no frames that wait.
+    drop(store.suspension.waiting.take());
+    store.suspension.returns.set(None);
     store.forget_yielded();
     let parked = store.parked.take();
-    if let Continuation::Fiber(fiber) = waiting.continuation {
+    if let Some(mut on_fiber) = on_fiber {
         // Destructors of its frames may call the guest, as the host function might have.
         let bounds = parked
             .as_ref()
             .map(|parked| ptr::from_ref(parked.stack.bounds()));
         store.running.set(bounds.unwrap_or(ptr::null()));
         store.depth.set(1);
-        let left = unwind(store, fiber);
+        let done = unwind(store, &mut on_fiber.fiber);
         store.depth.set(0);
         store.running.set(ptr::null());
-        if let Some(fiber) = left {
-            waiting.continuation = Continuation::Fiber(fiber);
-            leak(waiting);
+        if !done {
+            on_fiber.leak();
         }
     }
     if let Some(parked) = parked {
@@ -489,20 +515,28 @@ pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
-/// Unwinds the frames of a fiber; the fiber, if that can't be done.
-fn unwind(store: &Store, fiber: Fiber) -> Option<Fiber> {
+/// Whether frames of another thread wait.
+fn is_of_other_thread(store: &Store) -> bool {
+    let on_fiber = store.suspension.on_fiber.borrow();
+    on_fiber
+        .as_ref()
+        .is_some_and(|on_fiber| !on_fiber.fiber.is_of_this_thread())
+}
+
+/// Unwinds the frames of a fiber; whether that can be done.
+fn unwind(store: &Store, fiber: &mut Fiber) -> bool {
     if cfg!(panic = "abort") {
-        return Some(fiber);
+        return false;
     }
     store.suspension.unwinding.set(true);
-    let left = fiber.slice(Wake::Unwind);
+    let done = fiber.slice(Wake::Unwind);
     store.suspension.unwinding.set(false);
     // What it says at last is nobody's business any more: the guest is given up.
     drop(store.take_outcome());
     store.suspension.returns.set(None);
     drop(store.suspension.waiting.take());
     store.forget_yielded();
-    left
+    done
 }
 
 /// Has a guest trap that is suspended between two instructions; the trap.
@@ -522,19 +556,14 @@ pub(crate) fn abandon_for_good(store: &Store) {
         return;
     }
     // Frames of another thread: they can't be unwound here, and what they own must stay.
-    if let Some(waiting) = store.suspension.waiting.take() {
-        leak(waiting);
+    if let Some(on_fiber) = store.suspension.on_fiber.take() {
+        on_fiber.leak();
     }
 }
 
 /// Whether frames of a host function wait, which can go on on one thread only.
 pub(crate) fn is_bound(store: &Store) -> bool {
-    let waiting = store.suspension.waiting.take();
-    let bound = waiting
-        .as_ref()
-        .is_some_and(|waiting| matches!(waiting.continuation, Continuation::Fiber(_)));
-    store.suspension.waiting.set(waiting);
-    bound
+    store.suspension.on_fiber.borrow().is_some()
 }
 
 /// Where a suspended guest stands; nothing if it is not suspended.
@@ -625,14 +654,6 @@ fn words_at(stack: &Range<usize>, addr: usize) -> Option<[usize; 2]> {
     }
     // SAFETY: both words lie in the stack, which the caller has kept mapped.
     Some(unsafe { *(addr as *const [usize; 2]) })
-}
-
-/// Leaves the frames of a host function, and what they may have lent to other threads, where they are for
-/// ever (I-50).
-fn leak(waiting: Waiting) {
-    // SAFETY: the store, and with it the record, lives while this runs.
-    core::mem::forget(unsafe { &*waiting.caller }.keep_imports());
-    core::mem::forget(waiting);
 }
 
 impl fmt::Debug for Suspension {
