@@ -65,7 +65,6 @@ pub(crate) struct Control {
     pub(crate) place: AtomicU64,
     /// The rest of what other threads look at (`stop/words.rs`).
     pub(crate) ticket: AtomicU64,
-    pub(crate) honoured: AtomicU32,
     pub(crate) thread: AtomicU32,
 }
 

@@ -6,6 +6,7 @@
 //!  parking    where guests wait at an address of a shared memory
 //!  task       who polls a run that waits for a future, and how it is woken for the end
 //!  words      the words by which other threads stop a guest: a state machine
+//!  verdicts   what became of runs whose kill is still under way
 //!  decide     what becomes of an interrupted thread: a pure function
 //!  kill       KillSwitch: ends a run from any thread
 //!  preempt    PreemptSwitch, slices of time: suspends a guest from any thread
@@ -23,4 +24,5 @@ pub(crate) mod parking;
 pub(crate) mod preempt;
 pub(crate) mod task;
 pub(crate) mod ticker;
+pub(crate) mod verdicts;
 pub(crate) mod words;

@@ -6,7 +6,7 @@
 //!  interrupt  both                        KILL, PREEMPT, EPOCH, EXPIRED: tested on every way into the guest
 //!  place      the thread of the guest     which run, and where it is: GUEST, HOST, SUSPENDED, LEFT
 //!  thread     the thread of the guest     the kernel's number of that thread
-//!  honoured   the thread of the guest     the last run that a kill has ended
+//!  verdicts   both, under a lock          what became of runs whose kill is under way
 //!
 //!  kill:   ticket := wanted (exchange)    enter:  place := GUEST        leave:  place := LEFT
 //!          interrupt |= KILL                      test interrupt                is it wanted?
@@ -32,6 +32,7 @@
 //!
 //! Checked with loom (below), whose fences stand for the barrier.
 
+use super::verdicts::Verdicts;
 use crate::arch::phase;
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, light_barrier};
 
@@ -76,6 +77,16 @@ pub enum KillError {
     Invalid,
 }
 
+/// Why the end of a run can't be had.
+enum Refused {
+    /// Another switch was first, or the run ends by itself.
+    NotTerminable,
+    /// It was wanted, and the run is over: whether for that is in the verdicts, since there may be other runs by now.
+    Over,
+    /// It was over before.
+    Invalid,
+}
+
 /// What other threads want of a guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Wanted {
@@ -104,10 +115,10 @@ pub(crate) struct Words<'a> {
     pub(crate) interrupt: &'a AtomicU32,
     pub(crate) place: &'a AtomicU64,
     pub(crate) thread: &'a AtomicU32,
-    pub(crate) honoured: &'a AtomicU32,
+    pub(crate) verdicts: &'a Verdicts,
 }
 
-/// The number of the first run: none was honoured before it.
+/// The number of the first run.
 pub(crate) const FIRST_TICKET: u64 = 1 << RUN_SHIFT;
 
 fn place(run: u32, phase: u32) -> u64 {
@@ -191,7 +202,7 @@ impl Words<'_> {
         let run = ticket >> RUN_SHIFT;
         if killed {
             // Before the next run, so that whoever asks too late finds it.
-            self.honoured.store(run as u32, Ordering::Release);
+            self.verdicts.ended(run);
         }
         self.set_ticket((run + 1) << RUN_SHIFT);
         self.interrupt.fetch_and(!OF_RUN, Ordering::AcqRel);
@@ -266,6 +277,23 @@ impl Words<'_> {
         barrier: impl FnOnce(),
         send: impl FnOnce(u32),
     ) -> Result<KillSuccess, KillError> {
+        let place = self.verdicts.begin(run);
+        let said = self.want_end(run, barrier, send);
+        let ended = self.verdicts.finish(place);
+        match said {
+            Err(Refused::Over) if ended => Ok(KillSuccess::Signalled),
+            Err(Refused::Over | Refused::NotTerminable) => Err(KillError::NotTerminable),
+            Err(Refused::Invalid) => Err(KillError::Invalid),
+            Ok(success) => Ok(success),
+        }
+    }
+
+    fn want_end(
+        &self,
+        run: u64,
+        barrier: impl FnOnce(),
+        send: impl FnOnce(u32),
+    ) -> Result<KillSuccess, Refused> {
         let (calm, wanted) = (run << RUN_SHIFT, run << RUN_SHIFT | WANTED);
         match self
             .ticket
@@ -273,9 +301,9 @@ impl Words<'_> {
         {
             Ok(_) => {}
             Err(ticket) if ticket | TAKEN == wanted | TAKEN => {
-                return Err(KillError::NotTerminable);
+                return Err(Refused::NotTerminable);
             }
-            Err(_) => return Err(KillError::Invalid),
+            Err(_) => return Err(Refused::Invalid),
         }
         self.interrupt.fetch_or(KILL, Ordering::AcqRel);
         barrier();
@@ -295,17 +323,15 @@ impl Words<'_> {
 
     /// The run was ending when somebody wanted its end: who was first?
     #[cold]
-    fn settle(&self, run: u64) -> Result<KillSuccess, KillError> {
+    fn settle(&self, run: u64) -> Result<KillSuccess, Refused> {
         let (calm, wanted) = (run << RUN_SHIFT, run << RUN_SHIFT | WANTED);
         let taken_back =
             self.ticket
                 .compare_exchange(wanted, calm, Ordering::AcqRel, Ordering::Acquire);
         match taken_back {
             Err(ticket) if ticket == wanted | TAKEN => Ok(KillSuccess::Signalled),
-            Err(_) if self.honoured.load(Ordering::Acquire) == run as u32 => {
-                Ok(KillSuccess::Signalled)
-            }
-            _ => Err(KillError::NotTerminable),
+            Err(_) => Err(Refused::Over),
+            Ok(_) => Err(Refused::NotTerminable),
         }
     }
 

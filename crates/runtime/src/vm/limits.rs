@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 use super::context::VMRuntimeLimits;
 use crate::arch::{Control, ParkedRegs};
 use crate::stop::epochs::NEVER;
+use crate::stop::verdicts::Verdicts;
 use crate::stop::words::{FIRST_TICKET, Words};
 
 /// Request bit: leave the guest, the reason is in the store.
@@ -20,7 +21,7 @@ const THROWN: u32 = 2;
 /// through the cell because the compiler can't see those of the trampolines. Other threads have a share in it
 /// (kill switches), and touch the atomic words only ([`LimitsCell::words`]).
 #[derive(Debug)]
-pub(crate) struct LimitsCell(UnsafeCell<Control>);
+pub(crate) struct LimitsCell(UnsafeCell<Control>, Verdicts);
 
 // SAFETY: whoever has the store accesses the plain fields, one thread at a time; a share without the store gives
 // access to atomic words alone.
@@ -55,14 +56,14 @@ impl LimitsCell {
 
     pub(crate) fn new() -> Self {
         let (limits, parked) = Self::initial();
-        Self(UnsafeCell::new(Control {
+        let control = Control {
             limits,
             parked,
             place: AtomicU64::new(0),
             ticket: AtomicU64::new(FIRST_TICKET),
-            honoured: AtomicU32::new(0),
             thread: AtomicU32::new(0),
-        }))
+        };
+        Self(UnsafeCell::new(control), Verdicts::default())
     }
 
     /// The words that other threads look at. Model checks have words of their own, which are not in here.
@@ -76,7 +77,7 @@ impl LimitsCell {
     #[inline]
     pub(crate) fn words(&self) -> Words<'_> {
         let control = self.0.get();
-        // SAFETY: the fields live as long as this; all accesses to these five are atomic, those of the
+        // SAFETY: the fields live as long as this; all accesses to the words are atomic, those of the
         // assembly by their size.
         unsafe {
             Words {
@@ -84,7 +85,7 @@ impl LimitsCell {
                 interrupt: AtomicU32::from_ptr(&raw mut (*control).limits.interrupt),
                 place: &(*control).place,
                 thread: &(*control).thread,
-                honoured: &(*control).honoured,
+                verdicts: &self.1,
             }
         }
     }

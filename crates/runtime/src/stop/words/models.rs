@@ -12,7 +12,7 @@ pub(crate) struct OwnWords {
     interrupt: AtomicU32,
     place: AtomicU64,
     thread: AtomicU32,
-    honoured: AtomicU32,
+    verdicts: Verdicts,
     /// Whether a signal is on its way to the guest's thread.
     signal: AtomicU32,
 }
@@ -24,7 +24,7 @@ impl OwnWords {
             interrupt: AtomicU32::new(0),
             place: AtomicU64::new(0),
             thread: AtomicU32::new(0),
-            honoured: AtomicU32::new(0),
+            verdicts: Verdicts::default(),
             signal: AtomicU32::new(0),
         }
     }
@@ -42,7 +42,7 @@ impl OwnWords {
             interrupt: &self.interrupt,
             place: &self.place,
             thread: &self.thread,
-            honoured: &self.honoured,
+            verdicts: &self.verdicts,
         }
     }
 
@@ -198,5 +198,25 @@ fn loom_a_wish_to_suspend_is_found_or_was_too_late() {
         assert_eq!(words_.wanted(), Wanted::of(PREEMPT));
         words_.suspend();
         assert_eq!(words_.wanted(), Wanted::of(0));
+    });
+}
+
+#[test]
+fn loom_a_kill_that_is_held_up_is_told_the_truth_of_its_run() {
+    model(|| {
+        let words = Arc::new(OwnWords::running());
+        let run = words.words().run();
+        let killer = {
+            let words = words.clone();
+            thread::spawn(move || words.words().kill(run, || fence(Ordering::SeqCst), |_| ()))
+        };
+        let killed = words.words().end();
+        // The next run is killed, too, which is not to be taken for the first.
+        words.words().begin(1);
+        let next = words.words().run();
+        let said = words.words().kill(next, || fence(Ordering::SeqCst), |_| ());
+        assert_eq!(said, Ok(KillSuccess::Pending));
+        assert!(words.words().end());
+        assert_eq!(killer.join().unwrap().is_ok(), killed);
     });
 }
