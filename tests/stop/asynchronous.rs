@@ -291,3 +291,64 @@ fn a_guest_that_waits_takes_no_thread_and_is_woken() {
         assert_eq!(task.await.expect("no panic"), Some(4));
     });
 }
+
+#[test]
+fn typed_calls_are_futures_too() {
+    fn sent<T: Send>(_: &T) {}
+    let runtime = one_thread();
+    let mut instance = instance();
+    let sum = instance.typed_func::<i64, i64>("sum").expect("it is there");
+    for n in [1, 100] {
+        let call = sum.call_async(&mut instance, n);
+        sent(&call);
+        let total = runtime.block_on(call.with_slice(Duration::from_micros(100)));
+        assert_eq!(total.expect("it returns"), n * (n + 1));
+        assert!(instance.is_ready());
+    }
+    let trap = instance.typed_func::<(), ()>("trap").expect("it is there");
+    let trapped = runtime.block_on(trap.call_async(&mut instance, ()).without_slices());
+    assert_eq!(fault(trapped).code, TrapCode::Unreachable);
+    let fail = instance.typed_func::<(), f64>("fail").expect("it is there");
+    let failed = runtime.block_on(fail.call_async(&mut instance, ()));
+    assert!(matches!(failed, Err(RuntimeError::RuntimeTerminated(_))));
+    instance.reset().expect("it can be reset");
+    // What a host function hands out is where it is after a call that is no future.
+    let yields = instance
+        .typed_func::<(), i32>("yield")
+        .expect("it is there");
+    let suspended = runtime.block_on(yields.call_async(&mut instance, ()));
+    assert!(matches!(suspended, Err(RuntimeError::InstanceYielded)));
+    let yielded = instance
+        .take_yielded()
+        .expect("it has handed out something");
+    assert_eq!(yielded.downcast_ref::<u8>(), Some(&5));
+    let result = runtime.block_on(instance.resume_async(yielded));
+    assert_eq!(value(result).i32(), Some(7));
+    // One that is dropped ends its guest, if that has begun.
+    let never = instance.typed_func::<(), ()>("never").expect("it is there");
+    drop(never.call_async(&mut instance, ()));
+    assert!(instance.is_ready());
+    {
+        let mut call = pin!(never.call_async(&mut instance, ()));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(call.as_mut().poll(&mut cx).is_pending());
+    }
+    assert!(instance.is_terminated());
+}
+
+#[test]
+fn a_typed_call_takes_and_gives_all_kinds_of_numbers() {
+    let mut instance = Sandbox::new().instance(
+        r#"(module (func (export "turn") (param i32 i64 f32 f64) (result f64 f32 i64 i32)
+            (local.get 3) (local.get 2) (local.get 1) (local.get 0)))"#,
+    );
+    let turn = instance
+        .typed_func::<(i32, i64, f32, f64), (f64, f32, i64, i32)>("turn")
+        .expect("it is there");
+    let turned = one_thread().block_on(turn.call_async(&mut instance, (-1, i64::MIN, 0.5, -2.25)));
+    assert_eq!(turned.expect("it returns"), (-2.25, 0.5, i64::MIN, -1));
+    // Of another instance it is nobody's.
+    let mut other = Sandbox::new().instance("(module)");
+    let foreign = one_thread().block_on(turn.call_async(&mut other, (0, 0, 0.0, 0.0)));
+    assert!(matches!(foreign, Err(RuntimeError::ForeignReference)));
+}

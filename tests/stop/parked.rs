@@ -89,6 +89,12 @@ fn x_17_filling_and_copying_much_memory_ends() {
 }
 
 #[test]
+fn x_17_growing_memory_again_and_again_ends() {
+    // Up to the limit, and then in vain.
+    end_while_it_does("(loop $l (drop (memory.grow (i32.const 1))) (br $l))");
+}
+
+#[test]
 fn x_17_deep_recursion_ends() {
     end_while_it_does("(loop $l (call $deep (i32.const 3000)) (br $l))");
 }

@@ -49,6 +49,7 @@ pub use host::linker::Linker;
 pub use host::shared_memory::{SharedMemory, WaitResult};
 pub use host::suspend::{Flow, Yield, YieldedVal};
 pub use host::tag::{Exception, Tag, UncaughtException};
+pub use host::typed_future::CallAsync;
 pub use host::vmctx::{HeapRef, HeapRefMut, Vmctx};
 pub use instance::builder::InstanceBuilder;
 pub use instance::call::TypedFunc;

@@ -346,7 +346,12 @@ impl UntypedRetVal {
 
     /// The bits of the first result; integers are zero-extended, of a vector it is the low half.
     pub fn bits(&self) -> u64 {
-        match self.values.first() {
+        self.bits_of(0)
+    }
+
+    /// As [`UntypedRetVal::bits`], of any result.
+    pub(crate) fn bits_of(&self, i: usize) -> u64 {
+        match self.values.get(i) {
             Some(Val::I32(v)) => u64::from(v.cast_unsigned()),
             Some(Val::I64(v)) => v.cast_unsigned(),
             Some(Val::F32(v)) => u64::from(v.to_bits()),

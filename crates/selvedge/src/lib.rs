@@ -76,8 +76,8 @@ pub use selvedge_runtime::guest_struct;
 // Memories that instances on several threads have at the same time.
 // Stopping guests from outside, and guests that wait for futures.
 pub use selvedge_runtime::{
-    Awaiting, EpochDecision, EpochTicker, KillError, KillSuccess, KillSwitch, PreemptSwitch,
-    RunAsync,
+    Awaiting, CallAsync, EpochDecision, EpochTicker, KillError, KillSuccess, KillSwitch,
+    PreemptSwitch, RunAsync,
 };
 pub use selvedge_runtime::{SharedMemory, WaitResult};
 

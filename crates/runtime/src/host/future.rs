@@ -19,6 +19,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use selvedge_artifact::types::FuncType;
+
 use crate::error::Error;
 use crate::host::error::HostError;
 use crate::host::func::{HostReturn, WasmResults};
@@ -26,6 +28,7 @@ use crate::host::suspend::{Flow, Yield, YieldedVal};
 use crate::host::vmctx::Vmctx;
 use crate::instance::Instance;
 use crate::value::{RunResult, Val};
+use crate::vm::callee::Callee;
 
 /// The output of a host function's future, whose type its continuation knows.
 type Output = Box<dyn Any + Send>;
@@ -108,9 +111,17 @@ impl<T> fmt::Debug for Awaiting<T> {
     }
 }
 
+/// A call of a function that is known, for a future.
+pub(crate) struct TypedCall {
+    pub(crate) callee: Callee,
+    pub(crate) ty: FuncType,
+    pub(crate) args: Vec<Val>,
+}
+
 /// What a run does next.
 enum Step {
     Run(String, Vec<Val>),
+    Call(Box<TypedCall>),
     GoOn,
     Await(Pending),
     /// Something panics, or has.
@@ -136,6 +147,13 @@ pub struct RunAsync<'a> {
 
 /// How long a guest runs at a time, if nothing else is said.
 const SLICE: Duration = Duration::from_millis(1);
+
+impl RunAsync<'_> {
+    /// The instance that it runs.
+    pub(crate) fn instance(&self) -> &Instance {
+        self.instance
+    }
+}
 
 impl RunAsync<'_> {
     /// Sets how long the guest may run at a time before others get the thread: 1 ms if nothing is said, and 100
@@ -214,6 +232,10 @@ impl Future for RunAsync<'_> {
                 Step::Run(entrypoint, args) => {
                     self.advance(|instance| instance.run(&entrypoint, &args))
                 }
+                Step::Call(call) => self.advance(|instance| {
+                    let TypedCall { callee, ty, args } = *call;
+                    instance.run_callee(&callee, &ty, &args)
+                }),
                 Step::GoOn => self.advance(Instance::resume),
                 Step::Await(pending) => match ready!(self.poll_pending(pending, cx)) {
                     Some(output) => self.advance(|instance| instance.resume_with(Some(output))),
@@ -331,6 +353,11 @@ impl Instance {
             Err(_) => Step::GoOn,
         };
         self.in_slices(step)
+    }
+
+    /// Calls a function as a future.
+    pub(crate) fn call_as_future(&mut self, call: TypedCall) -> RunAsync<'_> {
+        self.in_slices(Step::Call(Box::new(call)))
     }
 
     fn in_slices(&mut self, step: Step) -> RunAsync<'_> {

@@ -9,4 +9,5 @@ pub(crate) mod linker;
 pub(crate) mod shared_memory;
 pub(crate) mod suspend;
 pub(crate) mod tag;
+pub(crate) mod typed_future;
 pub(crate) mod vmctx;

@@ -7,10 +7,13 @@ use selvedge_artifact::types::FuncType;
 
 use crate::error::Error;
 use crate::host::func::{WasmParams, WasmResults};
+use crate::host::future::TypedCall;
+use crate::host::typed_future::CallAsync;
 use crate::instance::store::Store;
 use crate::instance::{Instance, Member};
 use crate::value::{References, Val, check_types};
 use crate::vm::callee::Callee;
+use crate::vm::context::ArraySlot;
 
 /// Calls a function with values, checked against its type.
 pub(crate) fn call(
@@ -75,6 +78,30 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
             Err(Error::InstancePreempted) => past_epochs(instance),
             result => result,
         }
+    }
+
+    /// Calls the function as a future, as [`Instance::run_async`] runs one by its name: it waits where the guest waits
+    /// for a host function's future, and after each slice of time others get the thread.
+    ///
+    /// # Errors
+    ///
+    /// The future's: as [`TypedFunc::call`] and [`Instance::run_for`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled: as [`TypedFunc::call`].
+    pub fn call_async<'a>(&self, instance: &'a mut Instance, params: P) -> CallAsync<'a, R> {
+        let mut args = Vec::with_capacity(P::COUNT);
+        params.store(&mut |i, bits| {
+            let slot = ArraySlot::new(bits);
+            args.push(instance.store.val_from_slot(slot, P::types()[i]));
+        });
+        let call = TypedCall {
+            callee: self.callee,
+            ty: FuncType::new(P::types().iter().copied(), R::types().iter().copied()),
+            args,
+        };
+        CallAsync::new(instance.call_as_future(call))
     }
 }
 

@@ -29,6 +29,7 @@ use std::rc::Rc;
 
 use selvedge_artifact::ids::MemoryIdx;
 use selvedge_artifact::traps::TrapCode;
+use selvedge_artifact::types::FuncType;
 
 use crate::error::Error;
 use crate::fault::core_dump;
@@ -40,6 +41,7 @@ use crate::module::Module;
 use crate::region::Region;
 use crate::region::limits::Limits;
 use crate::value::{Func, RunResult, UntypedRetVal, Val};
+use crate::vm::callee::Callee;
 use crate::vm::memory::GuestMemory;
 use crate::vm::store_ptr::LiveStore;
 use growth::Asker;
@@ -146,6 +148,17 @@ impl Instance {
     pub fn run_func(&mut self, func: Func, args: &[Val]) -> Result<RunResult, Error> {
         self.store.state.get().check_run()?;
         self.result(self.store.call_func(func, args))
+    }
+
+    /// Runs a function of this type.
+    pub(crate) fn run_callee(
+        &mut self,
+        callee: &Callee,
+        ty: &FuncType,
+        args: &[Val],
+    ) -> Result<RunResult, Error> {
+        self.store.state.get().check_run()?;
+        self.result(call::call(&self.store, callee, ty, args))
     }
 
     /// Runs the module's start function. A module without one needs no start, and this does nothing. After a

@@ -298,10 +298,16 @@ impl Store {
     /// Has the trampoline leave the guest, because a host function suspends it and hands out this.
     #[inline]
     pub(crate) fn raise_yield(&self, val: YieldedVal) {
-        self.yielded.set(val);
-        self.has_yielded.set(true);
+        self.keep_yielded(val);
         self.yields.set(true);
         self.limits.request_leave(false);
+    }
+
+    /// Keeps what the suspended guest has handed out.
+    #[inline]
+    pub(crate) fn keep_yielded(&self, val: YieldedVal) {
+        self.yielded.set(val);
+        self.has_yielded.set(true);
     }
 
     /// What the suspended guest has handed out, once.
