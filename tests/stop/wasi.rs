@@ -15,9 +15,10 @@ use std::thread;
 
 use selvedge::wasi::{self, WasiCtx};
 use selvedge::{
-    InstanceHandle, KillSuccess, Limits, RunResult, RuntimeError, TerminationDetails, Vmctx,
+    InstanceHandle, KillSuccess, Limits, RunResult, RuntimeError, TerminationDetails, TrapCode,
+    Vmctx,
 };
-use selvedge_tests::sandbox::Sandbox;
+use selvedge_tests::sandbox::{Sandbox, fault};
 use selvedge_tests::threads::sleeps;
 
 /// Guests that wait for what never comes, and begin again if they return.
@@ -186,6 +187,47 @@ impl Waiting {
         assert_ne!(self.here.load(Ordering::Acquire), 0);
         self.instance.reset().unwrap();
         killer.map(|killer| killer.join().unwrap())
+    }
+}
+
+impl Waiting {
+    /// Runs a guest whose epoch deadline is reached while it waits.
+    fn expire(&mut self, name: &str) {
+        self.here.store(0, Ordering::Release);
+        self.ends.store(false, Ordering::Release);
+        self.instance.set_epoch_deadline(1).unwrap();
+        let (engine, here) = (self.instance.region().engine().clone(), self.here.clone());
+        let ticker = thread::spawn(move || {
+            let thread = loop {
+                match here.load(Ordering::Acquire) {
+                    0 => thread::yield_now(),
+                    thread => break thread,
+                }
+            };
+            while !sleeps(thread) {
+                thread::yield_now();
+            }
+            engine.increment_epoch();
+        });
+        let fault = fault(self.instance.run(name, &[]));
+        assert_eq!(fault.code, TrapCode::EpochDeadline, "{name}");
+        ticker.join().unwrap();
+        self.instance.clear_epoch_deadline();
+        self.instance.reset().unwrap();
+    }
+}
+
+#[test]
+fn a_guest_that_waits_traps_at_its_epoch_deadline() {
+    let mut waiting = Waiting::new(WASI);
+    for name in WAITING {
+        for _ in 0..20 {
+            waiting.expire(name);
+        }
+    }
+    let mut waiting = Waiting::new(ATOMIC);
+    for _ in 0..20 {
+        waiting.expire("wait");
     }
 }
 
