@@ -452,6 +452,29 @@ fn start_functions_have_the_deadline_too() {
     assert_eq!(count(&instance), 1);
 }
 
+#[test]
+fn a_start_function_that_runs_by_itself_has_the_deadline_of_its_instance() {
+    let sandbox = sandbox();
+    let wat = r#"(module (import "h" "tick" (func $tick))
+        (func $s (call $tick) (call $tick)) (start $s))"#;
+    let program = sandbox.program(wat);
+    for (ticks, ends) in [(1, false), (3, true)] {
+        let builder = sandbox.region.instance_builder(&program);
+        let builder = builder.with_epoch_deadline(ticks);
+        let result = builder.run_start_by_itself().build();
+        match result {
+            Ok(instance) => {
+                assert!(ends && instance.is_ready());
+                assert_eq!(instance.epoch_deadline(), Some(sandbox.engine.epoch() + 1));
+            }
+            Err(RuntimeError::RuntimeFault(fault)) => {
+                assert!(!ends && fault.code == TrapCode::EpochDeadline);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// Waits where nobody notifies.
 const WAITS: &str = r#"(module
     (import "h" "begins" (func $begins))

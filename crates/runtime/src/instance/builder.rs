@@ -31,6 +31,7 @@ pub struct InstanceBuilder<'a> {
     ends_on_growth_failure: bool,
     starts_itself: bool,
     fuel: Option<u64>,
+    ticks: Option<u64>,
     alloc: AllocStrategy,
 }
 
@@ -45,6 +46,7 @@ impl<'a> InstanceBuilder<'a> {
             ends_on_growth_failure: false,
             starts_itself: false,
             fuel: None,
+            ticks: None,
             alloc: AllocStrategy::default(),
         }
     }
@@ -104,6 +106,13 @@ impl<'a> InstanceBuilder<'a> {
         self
     }
 
+    /// Gives the instance an epoch deadline, as [`Instance::set_epoch_deadline`] does, before a start function can run.
+    #[must_use]
+    pub fn with_epoch_deadline(mut self, ticks_beyond_current: u64) -> Self {
+        self.ticks = Some(ticks_beyond_current);
+        self
+    }
+
     /// Says which free slot the instance gets.
     #[must_use]
     pub fn with_alloc_strategy(mut self, strategy: AllocStrategy) -> Self {
@@ -116,8 +125,8 @@ impl<'a> InstanceBuilder<'a> {
     /// # Errors
     ///
     /// See [`Region::new_instance`]; [`Error::InvalidLimits`] for limits above the region's,
-    /// [`Error::FuelNotCounted`], and what [`Instance::run_start`] gives if it runs by itself. No slot is taken
-    /// then.
+    /// [`Error::FuelNotCounted`], what [`Instance::set_epoch_deadline`] gives, and what [`Instance::run_start`] gives
+    /// if it runs by itself. No slot is taken then.
     ///
     /// # Panics
     ///
@@ -132,6 +141,7 @@ impl<'a> InstanceBuilder<'a> {
             ends_on_growth_failure,
             starts_itself,
             fuel,
+            ticks,
             alloc,
         } = self;
         let module = program.module();
@@ -171,6 +181,9 @@ impl<'a> InstanceBuilder<'a> {
         let mut instance = Instance::new(store, region);
         if let Some(units) = fuel {
             instance.set_fuel(units)?;
+        }
+        if let Some(ticks) = ticks {
+            instance.set_epoch_deadline(ticks)?;
         }
         if starts_itself {
             instance.run_start()?;
