@@ -7,8 +7,9 @@ use std::sync::PoisonError;
 
 use crate::primitive::{Mutex, MutexGuard, yield_now};
 
-/// Kills of one instance that can be under way at a time. More wait for their turn, a few instructions long.
-const MOST: usize = 8;
+/// Kills of one instance that can be under way at a time: each instance has room for them, so they are few. More wait
+/// for their turn, a few instructions long.
+const MOST: usize = 4;
 
 /// Kills that are under way. It allocates nothing.
 #[derive(Debug, Default)]
