@@ -13,6 +13,9 @@ mod generate;
 mod observe;
 mod random;
 mod report;
+#[allow(unreachable_pub, reason = "the file is also one of the tests' library")]
+#[path = "../../tests/src/tenants.rs"]
+mod tenants;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -30,12 +33,13 @@ use crate::generate::Case;
 use crate::report::{Kind, Report, Tally};
 
 const USAGE: &str = "\
-usage: selvedge-fuzz differential|compile|artifact [OPTIONS]
+usage: selvedge-fuzz differential|compile|artifact|tenants [OPTIONS]
        selvedge-fuzz differential FILE...
 
   differential      valid modules on Selvedge, Wasmtime, wasmi: outcomes, memories, tables, globals
   compile           any modules, damaged or not, through the compiler: it answers and does not panic
   artifact          damaged artifacts through their reader: it answers and does not panic
+  tenants           instances in used slots, after guests that wrote, grew, trapped, were ended: like in fresh ones
 
   FILE              modules to compare, as binary or text, in place of generated ones
   --seed N          the first seed (default 0); seed N --count 1 does one case again
@@ -62,6 +66,7 @@ impl Args {
             Some("differential") => Kind::Differential,
             Some("compile") => Kind::Compile,
             Some("artifact") => Kind::Artifact,
+            Some("tenants") => Kind::Tenants,
             Some("--help" | "-h") | None => return Ok(None),
             Some(other) => bail!("there is no command `{other}`; see --help"),
         };
@@ -138,6 +143,7 @@ fn run() -> Result<u64> {
         Kind::Differential => plan.run(&report, || Differential::new(&features))?,
         Kind::Compile => plan.run(&report, || Compiling::new(features.clone()))?,
         Kind::Artifact => plan.run(&report, || Reading::new(features.clone()))?,
+        Kind::Tenants => plan.run(&report, || Ok(Tenants))?,
     }
     report.close()?;
     Ok(report.found())
@@ -198,6 +204,32 @@ impl Worker for Reading {
         let bytes = self.bytes(seed)?;
         fs::write(at_work, &bytes)?;
         Ok(answered(self.feed(&bytes), seed, &bytes, "sva", report))
+    }
+}
+
+/// Lets instances follow each other in few slots.
+struct Tenants;
+
+impl Tenants {
+    /// In one region.
+    const EACH: usize = 100;
+}
+
+impl Worker for Tenants {
+    fn work(&mut self, seed: u64, at_work: &Path, report: &Report) -> Result<Tally> {
+        fs::write(at_work, format!("seed {seed}\n"))?;
+        let walked = compare::guarded(|| tenants::walk(seed, Self::EACH));
+        let left = walked.unwrap_or_else(|panic| Err(format!("a panic: {panic}")));
+        if let Err(why) = &left {
+            report.finding(seed, why.as_bytes(), "txt", why);
+        }
+        Ok(Tally {
+            modules: 1,
+            calls: Self::EACH as u64,
+            accepted: left.is_ok().into(),
+            found: left.is_err().into(),
+            ..Tally::default()
+        })
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     Differential,
     Compile,
     Artifact,
+    Tenants,
 }
 
 /// Counts and prints; shared by all threads.
@@ -139,6 +140,11 @@ impl Report {
             ),
             Kind::Compile => format!("{modules} modules, {accepted} compiled, {found} findings"),
             Kind::Artifact => format!("{modules} artifacts, {accepted} accepted, {found} findings"),
+            Kind::Tenants => {
+                format!(
+                    "{modules} regions, {calls} instances, {accepted} left clean, {found} findings"
+                )
+            }
         }
     }
 }

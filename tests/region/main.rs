@@ -9,3 +9,4 @@ mod crowd;
 mod full;
 mod metrics;
 mod snapshots;
+mod tenants;

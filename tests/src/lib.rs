@@ -7,4 +7,5 @@ pub mod held;
 pub mod names;
 pub mod random;
 pub mod sandbox;
+pub mod tenants;
 pub mod threads;
