@@ -198,29 +198,21 @@ impl Sections<'_> {
         let mut file = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
         let text = SectionKind::Text;
         let text = add(&mut file, names::TEXT, text, self.text, SECTION_PAGE_LEN);
-        let mapped = [(names::EH_FRAME, self.eh_frame), (names::IMAGE, self.image)];
-        for (name, bytes) in mapped {
-            add(
-                &mut file,
-                name,
-                SectionKind::ReadOnlyData,
-                bytes,
-                SECTION_PAGE_LEN,
-            );
-        }
         let others = [
-            (names::DATA, self.data),
-            (names::TABLES, self.tables),
-            (names::TRAPS, self.traps),
-            (names::ADDRMAP, self.addresses),
-            (names::FUEL, self.fuel),
-            (names::CATCHES, self.catches),
-            (names::NAMES, self.names),
-            (names::META, self.meta),
-            (names::HEADER, self.header),
+            (names::EH_FRAME, self.eh_frame, SECTION_PAGE_LEN),
+            (names::IMAGE, self.image, SECTION_PAGE_LEN),
+            (names::DATA, self.data, 16),
+            (names::TABLES, self.tables, 16),
+            (names::TRAPS, self.traps, 16),
+            (names::ADDRMAP, self.addresses, 16),
+            (names::FUEL, self.fuel, 16),
+            (names::CATCHES, self.catches, 16),
+            (names::NAMES, self.names, 16),
+            (names::META, self.meta, 16),
+            (names::HEADER, self.header, 16),
         ];
-        for (name, bytes) in others {
-            add(&mut file, name, SectionKind::ReadOnlyData, bytes, 16);
+        for (name, bytes, align) in others {
+            add(&mut file, name, SectionKind::ReadOnlyData, bytes, align);
         }
         for (name, bytes) in &self.dwarf {
             let name = format!("{}{name}", names::DWARF_PREFIX);

@@ -193,6 +193,14 @@ impl FileName {
 }
 
 impl Failure {
+    /// The guest was ended from outside, and stood there.
+    pub(crate) fn stopped(why: Why, backtrace: Option<WasmBacktrace>) -> Self {
+        Self::Stopped {
+            why,
+            backtrace: backtrace.map(Box::new),
+        }
+    }
+
     /// With what code the process ends.
     fn exit_code(&self) -> ExitCode {
         match self {

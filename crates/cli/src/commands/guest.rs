@@ -5,7 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use selvedge::wasi::{self, WasiCtx};
-use selvedge::{Engine, ExternType, HostError, Limits, Linker, Module, Program, RuntimeError};
+use selvedge::{
+    Engine, ExternType, HostError, InstanceHandle, Limits, Linker, Module, Program, Region,
+    RuntimeError,
+};
 use thiserror::Error;
 
 use crate::args::GuestArgs;
@@ -60,8 +63,24 @@ pub(super) fn link(
     }
 }
 
+/// An instance of the program, in a region of its own, with what the guest is given.
+pub(super) fn instance(
+    args: &GuestArgs,
+    program: &Program,
+    file: &Path,
+    guest_args: &[OsString],
+) -> Result<InstanceHandle, Failure> {
+    let engine = program.module().engine();
+    let region = Region::new(engine, 1, &limits(args)).map_err(not_started)?;
+    let mut builder = region.instance_builder(program);
+    if !args.no_wasi {
+        builder = builder.with_embed_ctx(wasi_ctx(args, file, guest_args)?);
+    }
+    builder.build().map_err(not_started)
+}
+
 /// The limits that the flags describe.
-pub(super) fn limits(args: &GuestArgs) -> Limits {
+fn limits(args: &GuestArgs) -> Limits {
     let mut limits = Limits::default();
     if let Some(len) = args.max_memory {
         // A memory with 32-bit addresses has 4 GiB at most, whatever it may have.
@@ -76,11 +95,7 @@ pub(super) fn limits(args: &GuestArgs) -> Limits {
 }
 
 /// What the guest is given of the world.
-pub(super) fn wasi_ctx(
-    args: &GuestArgs,
-    file: &Path,
-    guest_args: &[OsString],
-) -> Result<WasiCtx, Failure> {
+fn wasi_ctx(args: &GuestArgs, file: &Path, guest_args: &[OsString]) -> Result<WasiCtx, Failure> {
     let mut builder = WasiCtx::builder();
     let name = args
         .argv0
@@ -118,7 +133,7 @@ pub(super) fn ended(error: RuntimeError) -> Result<ExitCode, Failure> {
 }
 
 /// What an error on the way to a running guest means.
-pub(super) fn not_started(error: RuntimeError) -> Failure {
+fn not_started(error: RuntimeError) -> Failure {
     match error {
         RuntimeError::LimitsExceeded {
             what,

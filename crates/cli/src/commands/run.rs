@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
-use selvedge::{InstanceHandle, Module, Region, RuntimeError};
+use selvedge::{InstanceHandle, Module, RuntimeError};
 
 use crate::args::RunArgs;
-use crate::commands::guest::{self, ended, not_started};
+use crate::commands::guest::{self, ended};
 use crate::commands::input::Input;
 use crate::commands::invoke::{Call, Plan};
 use crate::commands::snapshot;
@@ -31,16 +31,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         }
     })?;
     check_directories(args, &module)?;
-    let region = Region::new(&engine, 1, &guest::limits(&args.guest)).map_err(not_started)?;
-    let mut builder = region.instance_builder(&program);
-    if !args.guest.no_wasi {
-        builder = builder.with_embed_ctx(guest::wasi_ctx(
-            &args.guest,
-            args.file(),
-            args.guest_args(),
-        )?);
-    }
-    let mut instance = builder.build().map_err(not_started)?;
+    let mut instance = guest::instance(&args.guest, &program, args.file(), args.guest_args())?;
     if let Some(units) = args.fuel {
         instance.set_fuel(units)?;
     }
@@ -55,10 +46,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     }
     match result {
         Ok(results) => super::print(&results).map(|()| ExitCode::Success),
-        Err(Ended::Stopped(why, backtrace)) => Err(Failure::Stopped {
-            why,
-            backtrace: backtrace.map(Box::new),
-        }),
+        Err(Ended::Stopped(why, backtrace)) => Err(Failure::stopped(why, backtrace)),
         Err(Ended::Error(error)) => {
             dump(args, &instance, &error)?;
             ended(error)

@@ -7,11 +7,11 @@
 use std::time::Instant;
 
 use selvedge::wasi::WasiCtx;
-use selvedge::{ExternType, FuncType, Module, Region};
+use selvedge::{ExternType, FuncType, Module};
 
 use crate::args::SnapshotArgs;
 use crate::commands::compile;
-use crate::commands::guest::{self, ended, not_started};
+use crate::commands::guest::{self, ended};
 use crate::commands::input::Input;
 use crate::commands::invoke::{REACTOR_ENTRY, exported_funcs, is_entry};
 use crate::commands::supervise::{Ended, supervised};
@@ -30,13 +30,7 @@ pub(super) fn run(args: &SnapshotArgs) -> Result<ExitCode, Failure> {
     let module = input.into_module(&engine)?;
     let export = entry(args, &module, &file)?;
     let program = guest::link(&args.guest, &engine, &module, &file, |_| {})?;
-    let limits = guest::limits(&args.guest);
-    let region = Region::new(&engine, 1, &limits).map_err(not_started)?;
-    let mut builder = region.instance_builder(&program);
-    if !args.guest.no_wasi {
-        builder = builder.with_embed_ctx(guest::wasi_ctx(&args.guest, &args.file, &[])?);
-    }
-    let mut instance = builder.build().map_err(not_started)?;
+    let mut instance = guest::instance(&args.guest, &program, &args.file, &[])?;
     let result = supervised(&mut instance, args.guest.timeout, |watch, instance| {
         if module.has_start() {
             watch.run(instance, |instance| instance.run_start())?;
@@ -48,12 +42,7 @@ pub(super) fn run(args: &SnapshotArgs) -> Result<ExitCode, Failure> {
     })?;
     match result {
         Ok(()) => {}
-        Err(Ended::Stopped(why, backtrace)) => {
-            return Err(Failure::Stopped {
-                why,
-                backtrace: backtrace.map(Box::new),
-            });
-        }
+        Err(Ended::Stopped(why, backtrace)) => return Err(Failure::stopped(why, backtrace)),
         // A guest that exits has nothing left to go on with.
         Err(Ended::Error(error)) => {
             return match ended(error)? {
