@@ -40,6 +40,12 @@ impl Shared {
         )
     }
 
+    /// A thread that increments once.
+    fn ticks(shared: &Arc<Self>) -> thread::JoinHandle<u64> {
+        let shared = shared.clone();
+        thread::spawn(move || shared.increment())
+    }
+
     fn set(&self, former: u64, deadline: u64) {
         let words = self.guest.words();
         let guest = || self.guest.clone();
@@ -63,10 +69,7 @@ impl Shared {
 fn loom_a_deadline_that_is_set_while_it_is_reached_is_not_missed() {
     model(|| {
         let shared = Shared::new();
-        let ticker = thread::spawn({
-            let shared = shared.clone();
-            move || shared.increment()
-        });
+        let ticker = Shared::ticks(&shared);
         shared.set(NEVER, 1);
         let stopped = shared.is_stopped();
         ticker.join().unwrap();
@@ -80,10 +83,7 @@ fn loom_of_two_increments_one_reaches_the_deadline() {
     model(|| {
         let shared = Shared::new();
         shared.set(NEVER, 2);
-        let tickers = [(); 2].map(|()| {
-            let shared = shared.clone();
-            thread::spawn(move || shared.increment())
-        });
+        let tickers = [(); 2].map(|()| Shared::ticks(&shared));
         let stopped = shared.is_stopped();
         let mut epochs = tickers.map(|ticker| ticker.join().unwrap());
         epochs.sort_unstable();
@@ -97,10 +97,7 @@ fn loom_a_deadline_that_was_moved_stops_nobody() {
     model(|| {
         let shared = Shared::new();
         shared.set(NEVER, 1);
-        let ticker = thread::spawn({
-            let shared = shared.clone();
-            move || shared.increment()
-        });
+        let ticker = Shared::ticks(&shared);
         // In a host function.
         shared.set(1, 3);
         let stopped = shared.is_stopped();
@@ -115,10 +112,7 @@ fn loom_an_instance_that_is_dropped_leaves_nothing_behind() {
     model(|| {
         let shared = Shared::new();
         shared.set(NEVER, 1);
-        let ticker = thread::spawn({
-            let shared = shared.clone();
-            move || shared.increment()
-        });
+        let ticker = Shared::ticks(&shared);
         let words = shared.guest.words();
         words.end();
         shared.set(1, NEVER);

@@ -63,6 +63,12 @@ impl Shared {
         }
     }
 
+    /// A thread that ends the run.
+    fn killer(shared: &Arc<Self>) -> thread::JoinHandle<()> {
+        let shared = shared.clone();
+        thread::spawn(move || shared.kill())
+    }
+
     /// Ends the guest as the poll does that has seen the kill.
     fn end(&self) {
         self.words.words().honour();
@@ -83,10 +89,7 @@ impl Shared {
 fn loom_a_kill_wakes_the_task_that_waits_or_is_seen_by_it() {
     model(|| {
         let shared = Shared::new();
-        let killer = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.kill())
-        };
+        let killer = Shared::killer(&shared);
         let sleeper = std::sync::Arc::new(Sleeper::default());
         let waker = Waker::from(sleeper.clone());
         // loom finds the sleep that nobody ends: then all threads wait.
@@ -102,10 +105,7 @@ fn loom_a_kill_wakes_the_task_that_waits_or_is_seen_by_it() {
 fn loom_a_task_that_moves_is_woken_by_the_waker_that_it_gave_last() {
     model(|| {
         let shared = Shared::new();
-        let killer = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.kill())
-        };
+        let killer = Shared::killer(&shared);
         let first = std::sync::Arc::new(Sleeper::default());
         let last = std::sync::Arc::new(Sleeper::default());
         if !shared.poll(&Waker::from(first)) {
