@@ -104,7 +104,7 @@ fn counts_are_exact_whenever_guests_are_suspended() {
         });
         let _done = WhenDone(&done);
         let mut suspended = 0;
-        while suspended < 200 {
+        while suspended < 500 {
             for (kind, expected) in KINDS.into_iter().zip(expected) {
                 instance.set_instruction_count(0).unwrap();
                 let mut result = instance.run(kind, &rounds);

@@ -12,7 +12,7 @@ use crate::guests::{self, KINDS};
 
 /// How often guests are suspended in total; `SELVEDGE_HAMMER` says more.
 fn suspensions() -> u64 {
-    std::env::var("SELVEDGE_HAMMER").map_or(500, |count| count.parse().expect("it is in order"))
+    std::env::var("SELVEDGE_HAMMER").map_or(2_000, |count| count.parse().expect("it is in order"))
 }
 
 fn i64_of(result: Result<RunResult, RuntimeError>) -> i64 {

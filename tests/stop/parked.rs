@@ -255,7 +255,7 @@ fn x_26_a_storm_of_requests_leaves_room_for_progress() {
         });
         let _done = WhenDone(&done);
         let mut total = 0;
-        while total < 300 {
+        while total < 1_000 {
             for (kind, expected) in guests::KINDS.into_iter().zip(expected) {
                 let (sum, suspended) = run(&mut instance, kind);
                 assert_eq!(sum, expected, "{kind}");
