@@ -77,8 +77,8 @@ pub(crate) fn awaiting<A: Send + 'static, T: WasmResults>(
 ///
 /// The guest is suspended until it is ready, and with it [`Instance::run_async`]; no thread waits. What the host
 /// function needs of the guest it reads before, and the future may not borrow it. If the guest is ended meanwhile, by
-/// a [`KillSwitch`](crate::KillSwitch), at an epoch deadline or because the run is dropped, so is the future: it is dropped. A panic of the
-/// future is one of the host function.
+/// a [`KillSwitch`](crate::KillSwitch), at an epoch deadline or because the run is dropped, the future is dropped. A
+/// panic of the future is one of the host function.
 ///
 /// ```
 /// # use selvedge_runtime::{Awaiting, HostError, Vmctx};
