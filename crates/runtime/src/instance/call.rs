@@ -74,10 +74,11 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
             |slots| params.store(&mut |i, bits| slots[i].lo = bits),
             |slots| R::load(&|i| slots[i].lo),
         );
-        match result {
-            Err(Error::InstancePreempted) => past_epochs(instance),
-            result => result,
+        // Looked at without being moved.
+        if let Err(Error::InstancePreempted) = &result {
+            return past_epochs(instance);
         }
+        result
     }
 
     /// Calls the function as a future, as [`Instance::run_async`] runs one by its name: it waits where the guest waits
