@@ -64,7 +64,7 @@ impl<R: WasmResults> Future for CallAsync<'_, R> {
             RunResult::Returned(values) => Ok(R::load(&|i| values.bits_of(i))),
             RunResult::Yielded(val) => {
                 // For `Instance::take_yielded`, as after a call that is no future.
-                self.run.instance().store.keep_yielded(val);
+                self.run.instance().store.yielded.set(Some(val));
                 Err(Error::InstanceYielded)
             }
             RunResult::Preempted | RunResult::OutOfFuel | RunResult::EpochReached => {

@@ -247,7 +247,7 @@ impl Instance {
     /// Takes what the suspended guest has handed out, if it has and nobody has taken it: after a call that said
     /// [`Error::InstanceYielded`] or [`Error::StartYielded`].
     pub fn take_yielded(&mut self) -> Option<YieldedVal> {
-        self.store.take_yielded()
+        self.store.yielded.take()
     }
 
     /// Gives up a suspended guest, whose instance is terminated then. Frames of a host function that belong to
@@ -291,9 +291,9 @@ impl Instance {
             Err(Error::InstancePreempted) if self.is_out_of_fuel() => Ok(RunResult::OutOfFuel),
             Err(Error::InstancePreempted) if self.is_epoch_reached() => Ok(RunResult::EpochReached),
             Err(Error::InstancePreempted) if self.is_preempted() => Ok(RunResult::Preempted),
-            Err(Error::InstanceYielded) if self.is_yielded() => {
-                Ok(RunResult::Yielded(self.store.yielded_val()))
-            }
+            Err(Error::InstanceYielded) if self.is_yielded() => Ok(RunResult::Yielded(
+                self.store.yielded.take().unwrap_or_default(),
+            )),
             Err(error) => Err(error),
         }
     }

@@ -77,9 +77,7 @@ pub(crate) struct Store {
     pub(crate) parked: Cell<Option<Parked>>,
     pub(crate) suspension: Suspension,
     /// What the suspended guest has handed out, until somebody takes it.
-    yielded: Cell<YieldedVal>,
-    /// Whether there is something to be taken, a value or nothing.
-    has_yielded: Cell<bool>,
+    pub(crate) yielded: Cell<Option<YieldedVal>>,
     /// Whether panics of host functions end the guest with a value instead of going on.
     pub(crate) catch_panics: Cell<bool>,
     /// Who is told of signals and fatal faults. Changed only while no guest runs.
@@ -153,7 +151,6 @@ impl Store {
             parked: Cell::new(None),
             suspension: Suspension::default(),
             yielded: Cell::default(),
-            has_yielded: Cell::new(false),
             catch_panics: Cell::new(false),
             handlers: Handlers::default(),
             limiter: RefCell::new(None),
@@ -194,7 +191,7 @@ impl Store {
         self.deadline = Deadline::default();
         self.limiter.get_mut().take();
         self.handlers = Handlers::default();
-        self.forget_yielded();
+        self.yielded.set(None);
     }
 
     /// Makes everything but the first member what [`Store::new`] makes it. Every field is named here, so that
@@ -222,7 +219,6 @@ impl Store {
             parked,
             suspension,
             yielded,
-            has_yielded,
             catch_panics,
             handlers,
             limiter,
@@ -265,7 +261,6 @@ impl Store {
         parked.set(None);
         *suspension = Suspension::default();
         yielded.take();
-        has_yielded.set(false);
         catch_panics.set(false);
         *handlers = Handlers::default();
         limiter.get_mut().take();
@@ -298,37 +293,9 @@ impl Store {
     /// Has the trampoline leave the guest, because a host function suspends it and hands out this.
     #[inline]
     pub(crate) fn raise_yield(&self, val: YieldedVal) {
-        self.keep_yielded(val);
+        self.yielded.set(Some(val));
         self.yields.set(true);
         self.limits.request_leave(false);
-    }
-
-    /// Keeps what the suspended guest has handed out.
-    #[inline]
-    pub(crate) fn keep_yielded(&self, val: YieldedVal) {
-        self.yielded.set(val);
-        self.has_yielded.set(true);
-    }
-
-    /// What the suspended guest has handed out, once.
-    #[inline]
-    pub(crate) fn take_yielded(&self) -> Option<YieldedVal> {
-        self.has_yielded.replace(false).then(|| self.yielded.take())
-    }
-
-    /// What the guest that was just suspended has handed out.
-    #[inline]
-    pub(crate) fn yielded_val(&self) -> YieldedVal {
-        self.has_yielded.set(false);
-        self.yielded.take()
-    }
-
-    /// Drops what the suspended guest has handed out and nobody has taken.
-    #[inline]
-    pub(crate) fn forget_yielded(&self) {
-        if self.has_yielded.replace(false) {
-            self.yielded.take();
-        }
     }
 
     /// Whether the guest was left because a host function suspends it. The next time that is asked it is not.

@@ -304,7 +304,7 @@ fn go_on_yielded(
     parked: Parked,
     result: impl FnOnce() -> u64,
 ) -> Result<Vec<Val>, Error> {
-    store.forget_yielded();
+    store.yielded.set(None);
     on_stack(store, parked, || {
         store.limits.words().begin(thread::os_id());
         let result = result();
@@ -493,7 +493,7 @@ pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
     // Suspended from outside, or by what it returned, a host function has no frames that wait.
     drop(store.suspension.waiting.take());
     store.suspension.returns.set(None);
-    store.forget_yielded();
+    store.yielded.set(None);
     let parked = store.parked.take();
     if let Some(mut on_fiber) = on_fiber {
         // Destructors of its frames may call the guest, as the host function might have.
@@ -535,7 +535,7 @@ fn unwind(store: &Store, fiber: &mut Fiber) -> bool {
     drop(store.take_outcome());
     store.suspension.returns.set(None);
     drop(store.suspension.waiting.take());
-    store.forget_yielded();
+    store.yielded.set(None);
     done
 }
 
