@@ -10,12 +10,12 @@
 pub(crate) mod capture;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod float_mode;
+mod lines;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod places;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod probe;
 pub(crate) mod regs;
-mod zero;
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -41,7 +41,7 @@ compile_error!(
     "selvedge-runtime supports x86-64 only so far; see ARCHITECTURE.md for what a port needs"
 );
 
-pub(crate) use zero::is_zero;
+pub(crate) use lines::{is_zero, make_equal, make_zero};
 
 /// Target name of artifacts for this build.
 pub(crate) const TARGET: &str = "x86_64-linux";

@@ -23,7 +23,7 @@ use crate::sys::pagemap::{Pagemap, Pages};
 use crate::sys::{memfd, mmap::Reservation};
 use alloc::AllocStrategy;
 use freelist::{Free, FreeList};
-use layout::Layout;
+use layout::{Grid, Layout};
 use limits::Limits;
 use metrics::RegionMetrics;
 use options::{RegionOptions, WhenFull};
@@ -93,12 +93,12 @@ impl Region {
         options: &RegionOptions,
     ) -> Result<Self, Error> {
         let limits = limits.checked()?;
-        let alignment = options.checked_alignment()?;
-        let layout = Layout::new(slots, &limits, engine.tunables(), alignment, options.dense)?;
+        let grid = Grid::of(options.checked_alignment()?, options.dense);
+        let layout = Layout::new(slots, &limits, engine.tunables(), grid, options.dense)?;
         let space = Reservation::reserve(layout.total_len()).map_err(Error::system(
             "reserve address space for the region; try fewer slots",
         ))?;
-        let layout = layout.aligned(space.addr(), alignment);
+        let layout = layout.aligned(space.addr(), grid);
         let contexts = if options.dense {
             // One mapping for all: the kernel bounds how many there are.
             space

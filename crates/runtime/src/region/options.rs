@@ -14,8 +14,8 @@ pub struct RegionOptions {
     /// page; what is beyond is given back to the system, and costs the next guest more than a microsecond
     /// for each page that it touches again. 0 gives everything back. Default: 2 MiB.
     ///
-    /// Now and then a slot gives everything back, so that a page that one guest wrote to is not written back
-    /// for ever.
+    /// A slot gives everything back when it has looked at many pages in vain, so that those that one guest wrote to do
+    /// not cost all later ones for ever.
     pub keep_resident_len: usize,
     /// Whether the system is asked which pages a guest wrote to (`PAGEMAP_SCAN`, Linux 6.7 and later), if it can
     /// tell. Otherwise memories of more than 64 KiB are given back to the system as a whole. Default: yes.

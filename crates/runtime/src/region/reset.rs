@@ -2,36 +2,36 @@
 //!
 //! ```text
 //!   memory of up to 64 KiB   every page is compared with what belongs there       no system call
-//!   larger                   the longest run of pages that were written before
-//!                            is written back                                       no system call
+//!   larger                   so is the longest run of pages that were written
+//!                            before                                                no system call
 //!                            of others the kernel tells which were written         one, or more
-//!                            they are written back, up to what a slot may keep
+//!                            they are compared, up to what a slot may keep
 //!                            what is beyond is given back                          one
+//!   much of it in vain       everything is given back                              one
 //!   the kernel can't tell    everything is given back                              one
 //! ```
 //!
-//! To give pages back costs the one who touches them again a page fault each: 1.5 us here, where writing a page
-//! back takes 0.09 us and finding it 0.035 us (Linux 6.18, one loaded run).
+//! What differs is written back. To give pages back costs the one who touches them again a page fault each: 1.5 us
+//! here, where comparing a page takes 0.06 to 0.1 us and finding it 0.035 us (Linux 6.18).
 
 use std::io;
 use std::ops::Range;
 
 use crate::region::options::RegionOptions;
-use crate::region::slot::Slot;
+use crate::region::slot::{Own, Slot};
 use crate::sys::page::page_len;
 use crate::sys::pagemap::{Pagemap, Runs};
-use crate::vm::pages::InitialPages;
+use crate::vm::pages::{Direction, InitialPages};
 
-/// Bytes up to which all pages are compared: sixteen take 0.55 us, a scan that finds one of them 0.95 us.
+/// Bytes up to which all pages are compared: sixteen take 0.2 to 0.6 us, a scan that finds nothing 0.4 us, and
+/// one that finds something 0.6 us.
 const COMPARED_LEN: usize = 64 << 10;
 
-/// Resets after which a slot gives all of its pages back, those that are written to every time too.
-const GIVE_BACK_PERIOD: u32 = 512;
-
-/// The reset at which a slot that is compared gets all of its pages: pages of the image and of zeroes, which have
-/// other addresses too, take three times as long to read (1.7 us against 0.55 us for sixteen). Before it, a slot
-/// was used seldom, and only holds what its guests wrote to.
-const OWNED_FROM: u32 = 2;
+/// What a slot may compare in vain before it gives its pages back: so many pages, and so many for each that its last
+/// guest changed. A page that was written to once stays the slot's own, whether later guests write to it or not. In
+/// time, this is some two times what the next guest pays for the pages that it needs again.
+const VAIN_PAGES: usize = 256;
+const VAIN_PAGES_EACH: usize = 64;
 
 /// How a region resets its slots.
 #[derive(Clone, Copy, Debug)]
@@ -90,16 +90,18 @@ impl Resets {
         if len == 0 {
             return Ok(Kind::Empty);
         }
+        let direction = if count.is_multiple_of(2) {
+            Direction::Up
+        } else {
+            Direction::Down
+        };
         if len <= COMPARED_LEN.min(self.keep_len) {
-            let mut pages = InitialPages::of(slot);
-            if count == OWNED_FROM {
-                pages.restore(0..len);
-            } else {
-                pages.restore_changed();
-            }
+            // Pages that no guest has written to are those of the image and of zeroes, which the processor's cache has
+            // once for all slots.
+            InitialPages::of(slot).restore_changed(0..len, direction);
             return Ok(Kind::Compared);
         }
-        if self.keep_len == 0 || count % GIVE_BACK_PERIOD == GIVE_BACK_PERIOD - 1 {
+        if self.keep_len == 0 {
             slot.give_back(0)?;
             return Ok(Kind::GivenBack);
         }
@@ -108,11 +110,15 @@ impl Resets {
             return Ok(Kind::GivenBack);
         };
         // A scan that fails has told nothing, but what was written back before it is right all the same.
-        match self.write_back(slot, pagemap) {
-            Ok(None) => Ok(Kind::Written),
-            Ok(Some(from)) => {
+        match self.write_back(slot, pagemap, direction) {
+            Ok(Kept::All) => Ok(Kind::Written),
+            Ok(Kept::Below(from)) => {
                 slot.give_back(from)?;
                 Ok(Kind::Partly)
+            }
+            Ok(Kept::InVain) => {
+                slot.give_back(0)?;
+                Ok(Kind::GivenBack)
             }
             Err(_) => {
                 slot.give_back(0)?;
@@ -148,20 +154,25 @@ impl Resets {
         written
     }
 
-    /// Writes pages back until enough are kept: a run that is known from the last time, for which the kernel need
-    /// not be asked page by page, and then the others, lowest first. The offset from which all others are to be
-    /// given back, if there are any.
-    fn write_back(&self, slot: &mut Slot, pagemap: &Pagemap) -> io::Result<Option<usize>> {
+    /// Makes pages clean until enough are kept: a run that is known from the last time, for which the kernel need
+    /// not be asked page by page, and then the others, lowest first.
+    fn write_back(
+        &self,
+        slot: &mut Slot,
+        pagemap: &Pagemap,
+        direction: Direction,
+    ) -> io::Result<Kept> {
         let mut left = self.keep_len / page_len() * page_len();
-        let mut longest = Some(slot.take_own())
-            .filter(|own| own.len() <= left)
-            .unwrap_or_default();
+        let Own { run, vain } = slot.take_own();
+        let mut longest = if run.len() <= left { run } else { 0..0 };
         let mut pages = InitialPages::of(slot);
         let (start, end) = (pages.addr(), pages.addr() + pages.len());
-        pages.restore(longest.clone());
+        let mut changed = pages.restore_changed(longest.clone(), direction);
         left -= longest.len();
+        let mut kept = longest.len();
+        let mut beyond = None;
         let mut runs = Runs::new();
-        for part in [start..start + longest.start, start + longest.end..end] {
+        'all: for part in [start..start + longest.start, start + longest.end..end] {
             let mut at = part.start;
             while at < part.end {
                 let next = pagemap.scan(at..part.end, &mut runs)?;
@@ -175,20 +186,36 @@ impl Resets {
                         ));
                     }
                     let run = run.start - start..run.end - start;
-                    let kept = left.min(run.len());
-                    pages.restore(run.start..run.start + kept);
-                    left -= kept;
-                    if kept < run.len() {
-                        return Ok(Some(run.start + kept));
+                    let len = left.min(run.len());
+                    changed += pages.restore_changed(run.start..run.start + len, direction);
+                    left -= len;
+                    kept += len;
+                    longest = joined(longest, run.start..run.start + len);
+                    if len < run.len() {
+                        beyond = Some(run.start + len);
+                        break 'all;
                     }
-                    longest = joined(longest, run);
                 }
                 at = next;
             }
         }
-        slot.set_own(longest);
-        Ok(None)
+        let vain = vain + (kept / page_len() - changed);
+        if vain > VAIN_PAGES + VAIN_PAGES_EACH * changed {
+            return Ok(Kept::InVain);
+        }
+        slot.set_own(Own { run: longest, vain });
+        Ok(beyond.map_or(Kept::All, Kept::Below))
     }
+}
+
+/// What became of a memory whose pages were gone over.
+enum Kept {
+    /// It is clean.
+    All,
+    /// It is clean up to this offset. There are more pages of its own than may stay.
+    Below(usize),
+    /// It is clean, and has many pages of its own that nobody writes to.
+    InVain,
 }
 
 /// Two runs as one if they meet, else the longer one.

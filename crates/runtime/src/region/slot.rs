@@ -33,12 +33,21 @@ pub(crate) struct SlotState {
     image: Option<Arc<Image>>,
     /// How often memory 0 was made clean since it was mapped, wrapping.
     resets: u32,
-    /// Offsets of a run of pages of memory 0 that hold something of their own, and do until they are given back.
-    own: Range<usize>,
+    /// Pages of memory 0 that hold something of their own.
+    own: Own,
     /// What was done since the slot was taken.
     pub(crate) counts: Counts,
     /// Bytes of context that are mapped for the guest.
     context_len: usize,
+}
+
+/// What is known of the pages of memory 0 that hold something of their own, and do until they are given back.
+#[derive(Debug, Default)]
+pub(crate) struct Own {
+    /// Offsets of a run of them; empty if none is known.
+    pub(crate) run: Range<usize>,
+    /// How many were looked at since they were last given back, although the guest had not changed them.
+    pub(crate) vain: usize,
 }
 
 impl SlotState {
@@ -52,7 +61,7 @@ impl SlotState {
             image_len: 0,
             image: None,
             resets: 0,
-            own: 0..0,
+            own: Own::default(),
             counts: Counts::default(),
             context_len: 0,
         }
@@ -220,7 +229,7 @@ impl Slot {
             space.map_none(base, round_up_to_page(mapped))?;
         }
         (state.accessible_len, state.initial_len, state.image_len) = (0, 0, 0);
-        (state.image, state.resets, state.own) = (None, 0, 0..0);
+        (state.image, state.resets, state.own) = (None, 0, Own::default());
         let mut image_len = 0;
         if let Some(image) = image {
             image_len = image.bytes().len();
@@ -289,20 +298,23 @@ impl Slot {
     pub(crate) fn give_back(&mut self, from: usize) -> io::Result<()> {
         let base = self.region().layout.vmctx(self.state.index);
         let len = self.state.accessible_len - from;
-        let own = &mut self.state.own;
-        *own = own.start.min(from)..own.end.min(from);
+        if from == 0 {
+            self.state.own = Own::default();
+        }
+        let run = &mut self.state.own.run;
+        *run = run.start.min(from)..run.end.min(from);
         self.region().space.decommit(base + from, len)?;
         self.copy_image(from);
         Ok(())
     }
 
-    /// Takes the offsets of a run of pages that are known to hold something of their own; empty if none is.
-    pub(crate) fn take_own(&mut self) -> Range<usize> {
+    /// Takes what is known of pages that hold something of their own.
+    pub(crate) fn take_own(&mut self) -> Own {
         std::mem::take(&mut self.state.own)
     }
 
-    /// Says which run of pages holds something of its own, and need not be looked for.
-    pub(crate) fn set_own(&mut self, own: Range<usize>) {
+    /// Says which pages hold something of their own, and need not be looked for.
+    pub(crate) fn set_own(&mut self, own: Own) {
         self.state.own = own;
     }
 

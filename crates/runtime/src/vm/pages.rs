@@ -8,6 +8,16 @@ use crate::arch;
 use crate::region::slot::Slot;
 use crate::sys::page::page_len;
 
+/// Pages that are gone over upwards, whatever the direction is: processors foresee that, across pages too.
+const STEP_PAGES: usize = 4;
+
+/// In which direction pages are gone over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Direction {
+    Up,
+    Down,
+}
+
 /// The initial bytes of memory 0 in a slot, and what belongs there: an image, and zeroes behind it.
 #[derive(Debug)]
 pub(crate) struct InitialPages<'a> {
@@ -44,21 +54,32 @@ impl<'a> InitialPages<'a> {
         zero.fill(0);
     }
 
-    /// Writes what belongs there to those pages that hold something else. Others are only read, so that they
-    /// need no memory of their own.
-    pub(crate) fn restore_changed(&mut self) {
-        for start in (0..self.len).step_by(page_len()) {
-            let (target, image) = self.part(start..start + page_len());
+    /// Writes what belongs there to those cache lines of a range that hold something else, and tells how many pages
+    /// had any, more or less: those beside them may be counted, too. Others are only read, so that they need no
+    /// memory of their own.
+    ///
+    /// Who goes over the same pages again and again changes the direction every time: what the processor's cache
+    /// still has is what came last.
+    pub(crate) fn restore_changed(&mut self, range: Range<usize>, direction: Direction) -> usize {
+        let step = STEP_PAGES * page_len();
+        let steps = range.len().div_ceil(step);
+        let mut changed = 0;
+        for number in 0..steps {
+            let number = match direction {
+                Direction::Up => number,
+                Direction::Down => steps - 1 - number,
+            };
+            let start = range.start + number * step;
+            let (target, image) = self.part(start..range.end.min(start + step));
+            let len = target.len();
             let (imaged, zero) = target.split_at_mut(image.len());
-            // Nothing is not compared: the C library would load from behind the image with an empty mask, which takes
-            // the processor 0.1 us if nothing is mapped there.
-            if !image.is_empty() && imaged != image {
-                imaged.copy_from_slice(image);
-            }
-            if !arch::is_zero(zero) {
-                zero.fill(0);
+            let imaged = !image.is_empty() && arch::make_equal(imaged, image);
+            let zeroed = !zero.is_empty() && arch::make_zero(zero);
+            if imaged | zeroed {
+                changed += len / page_len();
             }
         }
+        changed
     }
 
     /// The bytes of a range, and as much of the image as belongs to them.

@@ -12,7 +12,7 @@ use crate::region::limits::Limits;
 use crate::region::options::RegionOptions;
 use crate::region::reset::{Kind, Resets};
 use crate::sys::fork;
-use crate::sys::pagemap::Pagemap;
+use crate::sys::pagemap::{Pagemap, Pages};
 use selvedge_artifact::tunables::Tunables;
 
 const PAGE: usize = 4096;
@@ -196,8 +196,8 @@ fn x_pool_the_way_is_chosen_by_length_and_by_what_may_stay() {
     assert_eq!(kind(1, Some(pagemap), 0), Kind::Partly);
     assert_eq!(kind(0, Some(pagemap), 0), Kind::GivenBack);
     assert_eq!(kind(1 << 20, None, 0), Kind::GivenBack);
-    assert_eq!(kind(1 << 20, Some(pagemap), 511), Kind::GivenBack);
-    assert_eq!(kind(1 << 20, Some(pagemap), u32::MAX), Kind::GivenBack);
+    assert_eq!(kind(1 << 20, Some(pagemap), 511), Kind::Written);
+    assert_eq!(kind(1 << 20, Some(pagemap), u32::MAX), Kind::Written);
     // Nothing is known after a scan that fails.
     let broken = Box::leak(Box::new(Pagemap::broken()));
     assert_eq!(kind(1 << 20, Some(broken), 0), Kind::GivenBack);
@@ -213,6 +213,45 @@ fn x_pool_the_way_is_chosen_by_length_and_by_what_may_stay() {
     }
     slot.map_pages(0, None).unwrap();
     assert_eq!(resets.reset(&mut slot, 0).unwrap(), Kind::Empty);
+}
+
+#[test]
+fn x_pool_pages_that_are_looked_at_in_vain_are_given_back() {
+    let Some(pagemap) = Pagemap::get() else {
+        return;
+    };
+    let own = |slot: &Slot| {
+        let start = slot.vmctx().addr();
+        let all = start..start + slot.accessible_len();
+        pagemap.count(all, Pages::Own).unwrap() as usize / PAGE
+    };
+    let image = image(300);
+    for keep in [2 << 20, 100 * PAGE] {
+        let region = region(&options(keep, true));
+        let mut slot = slot(&region, 1024 * PAGE, Some(&image));
+        let kept = keep / PAGE;
+        // One guest writes to many pages, later ones to some of them and to others.
+        soil(&mut slot, 0..kept.min(400));
+        slot.clean().unwrap();
+        assert_eq!(own(&slot), kept.min(400));
+        let mut fewest = usize::MAX;
+        for round in 0..100 {
+            soil(&mut slot, 3..5);
+            soil(&mut slot, 400..401 + round % 2);
+            slot.clean().unwrap();
+            assert_clean(&mut slot, 1024 * PAGE, Some(&image));
+            fewest = fewest.min(own(&slot));
+        }
+        assert!(fewest < 5, "{fewest} pages of {kept} stay");
+        // Guests that write to the same pages find them, once those of others are gone.
+        let mut given_back = 0;
+        for _ in 0..1000 {
+            soil(&mut slot, 10..40);
+            slot.clean().unwrap();
+            given_back += usize::from(own(&slot) < 30);
+        }
+        assert!(given_back <= 1, "{given_back} times");
+    }
 }
 
 #[test]
