@@ -96,6 +96,32 @@ fn a_reset_allocates_nothing() {
 }
 
 #[test]
+fn an_idle_instance_holds_little_on_the_heap() {
+    const COUNT: usize = 64;
+    let mut sandbox = Sandbox::with(COUNT as u32, &Limits::default());
+    let next = |_: &selvedge::Vmctx<'_>, x: i32| x;
+    sandbox.linker.func("host", "next", next).unwrap();
+    // Bytes asked for. Those of tables and globals are the guest's own, kept once more to start from.
+    for ((what, wat), most) in PROGRAMS.into_iter().zip([960, 1100, 1100, 1800, 960]) {
+        let program = sandbox.program(wat);
+        let mut instances = Vec::with_capacity(COUNT);
+        let info = measure(|| {
+            for i in 0..COUNT {
+                let mut instance = sandbox.region.new_instance(&program).unwrap();
+                let run = instance.typed_func::<i32, i32>("run").unwrap();
+                assert_eq!(run.call(&mut instance, i as i32).unwrap(), i as i32);
+                instances.push(instance);
+            }
+        });
+        let each = info.bytes_current / COUNT as i64;
+        assert!(
+            each <= most,
+            "{what}: {each} bytes for each, {most} at most"
+        );
+    }
+}
+
+#[test]
 fn the_counter_counts() {
     let sandbox = Sandbox::new();
     let mut instance = sandbox.instance(PROGRAMS[0].1);

@@ -103,7 +103,7 @@ impl Instance {
     /// An older runtime gave it the instance, which nobody may look at while its guest runs; here it gets plain
     /// facts.
     pub fn set_signal_handler(&mut self, handler: SignalHandler) {
-        self.store.handlers.signal = handler;
+        self.store.extras_mut().handlers.signal = handler;
     }
 
     /// Has a function called at a fatal fault: a guest's instruction raised a signal that is no trap. The guest
@@ -114,13 +114,13 @@ impl Instance {
     /// Without one, and without [`Instance::set_c_fatal_handler`], the signal goes to whoever handled it before
     /// the runtime did, which by default ends the process.
     pub fn set_fatal_handler(&mut self, handler: fn(&FatalFault) -> !) {
-        self.store.handlers.fatal = Some(handler);
+        self.store.extras_mut().handlers.fatal = Some(handler);
     }
 
     /// As [`Instance::set_fatal_handler`], with a function of C, to which a [`FatalFault`] is an opaque pointer
     /// that is good for the time of the call. If it returns, the other handler is called, and the process is
     /// aborted if there is none.
     pub fn set_c_fatal_handler(&mut self, handler: extern "C" fn(&FatalFault)) {
-        self.store.handlers.c_fatal = Some(handler);
+        self.store.extras_mut().handlers.c_fatal = Some(handler);
     }
 }

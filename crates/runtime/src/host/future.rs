@@ -299,8 +299,10 @@ impl Drop for RunAsync<'_> {
     fn drop(&mut self) {
         // If the guest's run has panicked, this was not done.
         self.instance.store.is_awaited.set(false);
-        if self.is_woken {
-            self.instance.store.wait_hook.task().forget();
+        if self.is_woken
+            && let Some(hook) = self.instance.store.known_wait_hook()
+        {
+            hook.task().forget();
         }
         // In the beginning nothing has run, and in the end the caller has what came of it.
         if matches!(self.step, Step::GoOn | Step::Await(_) | Step::Torn) {

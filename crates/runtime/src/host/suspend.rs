@@ -395,7 +395,7 @@ impl Store {
         {
             return borrowed("heap");
         }
-        if !self.embed.is_empty() && self.embed.values().any(|ctx| ctx.try_borrow_mut().is_err()) {
+        if self.embed.is_borrowed() {
             return borrowed("embed_ctx");
         }
         Ok(())

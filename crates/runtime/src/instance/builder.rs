@@ -1,19 +1,19 @@
 //! Options of one instance.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fmt;
 
 use crate::error::Error;
 use crate::instance::Instance;
 use crate::instance::growth::Limiter;
 use crate::instance::handle::InstanceHandle;
+use crate::instance::imports::{ImportedMemory, Others, Resolved};
 use crate::instance::memory::OwnMemory;
 use crate::instance::permission::{AnyLimiter, AsyncLimiter};
-use crate::instance::record::{ImportedMemory, Record, Resolved};
+use crate::instance::record::Record;
 use crate::instance::state::State;
-use crate::instance::store::Store;
+use crate::instance::store::{EmbedCtxs, Store};
 use crate::program::Program;
 use crate::region::alloc::AllocStrategy;
 use crate::region::limits::Limits;
@@ -25,7 +25,7 @@ use crate::vm::store_ptr::{LiveStore, StoreBox};
 pub struct InstanceBuilder<'a> {
     region: &'a Region,
     program: &'a Program,
-    embed: HashMap<TypeId, RefCell<Box<dyn Any + Send>>>,
+    embed: EmbedCtxs,
     limits: Option<Limits>,
     limiter: Option<AnyLimiter>,
     ends_on_growth_failure: bool,
@@ -40,7 +40,7 @@ impl<'a> InstanceBuilder<'a> {
         Self {
             region,
             program,
-            embed: HashMap::new(),
+            embed: EmbedCtxs::default(),
             limits: None,
             limiter: None,
             ends_on_growth_failure: false,
@@ -55,8 +55,7 @@ impl<'a> InstanceBuilder<'a> {
     /// replaces the first.
     #[must_use]
     pub fn with_embed_ctx<T: Any + Send>(mut self, ctx: T) -> Self {
-        self.embed
-            .insert(TypeId::of::<T>(), RefCell::new(Box::new(ctx)));
+        self.embed.insert(ctx);
         self
     }
 
@@ -171,11 +170,13 @@ impl<'a> InstanceBuilder<'a> {
             store.embed = embed;
         }
         if limiter.is_some() {
-            store.limiter = RefCell::new(limiter);
+            store.extras_mut().limiter = RefCell::new(limiter);
         }
         store.ends_on_growth_failure.set(ends_on_growth_failure);
         store.starts_itself.set(starts_itself);
-        store.alloc = alloc;
+        if !matches!(alloc, AllocStrategy::Recent) {
+            store.extras_mut().alloc = alloc;
+        }
         let start = store.members.first().and_then(|main| main.start());
         store.state.set(State::initial(start.is_some()));
         let mut instance = Instance::new(store, region);
@@ -203,13 +204,12 @@ fn new_store(
     let mut store = StoreBox::new(Store::new(region.engine(), limits));
     let memory = |shared| ImportedMemory::Host(OwnMemory::imported(shared));
     let imports = program.imports();
-    let imports = Resolved {
-        funcs: imports.clone(),
-        tables: Vec::new(),
+    let others = Others {
         memories: imports.memories.iter().cloned().map(memory).collect(),
-        globals: Vec::new(),
         tags: imports.tags.clone(),
+        ..Others::default()
     };
+    let imports = Resolved::new(imports.clone(), others);
     let inside = region.is_of(slot.lease());
     let record = Record::new(store.ptr(), 0, program.module(), imports, slot)?;
     store.add_member(record.clone());

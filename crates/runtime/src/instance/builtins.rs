@@ -452,7 +452,7 @@ impl Record {
     }
 
     pub(crate) fn throw_ref(&self, exn: u64) -> Result<(), LibTrap> {
-        let exn = self.store().exceptions.get(exn);
+        let exn = self.store().exceptions().get(exn);
         let exn = exn.ok_or(TrapCode::NullExceptionReference)?;
         self.store().raise(Outcome::Exception(exn));
         Ok(())

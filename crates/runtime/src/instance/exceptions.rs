@@ -191,7 +191,7 @@ impl Store {
         exn: Rc<Exn>,
         stack: impl FnOnce(&mut dyn FnMut(u64)),
     ) -> Result<u64, TrapCode> {
-        let mut handles = self.exceptions.handles.borrow_mut();
+        let mut handles = self.exceptions().handles.borrow_mut();
         if handles.is_full(&exn) {
             stack(&mut |word| handles.mark(word));
             for handle in exn.inner() {
@@ -250,7 +250,10 @@ impl Store {
     /// The exception behind a reference.
     pub(crate) fn exception(&self, exn: &ExnRef) -> Result<Exception, Error> {
         let handle = self.exn_to_raw(Some(exn))?;
-        let exn = self.exceptions.get(handle).ok_or(Error::ForeignReference)?;
+        let exn = self
+            .exceptions()
+            .get(handle)
+            .ok_or(Error::ForeignReference)?;
         Ok(self.exception_of(&exn))
     }
 

@@ -100,8 +100,11 @@ impl Store {
             Asker::Refused => return Err(refused),
             Asker::Guest | Asker::HostFunction | Asker::Allowed(_) => {}
         }
+        let Some(extras) = self.known_extras() else {
+            return Ok(None);
+        };
         // A limiter that is busy is asked from within itself.
-        let Ok(mut limiter) = self.limiter.try_borrow_mut() else {
+        let Ok(mut limiter) = extras.limiter.try_borrow_mut() else {
             return Err(refused);
         };
         let Some(limiter) = &mut *limiter else {
@@ -131,7 +134,8 @@ impl Store {
     /// Tells the limiter of a failure.
     fn tell_failure(&self, growth: &Growth, asker: Asker, error: &Error) {
         if asker != Asker::Embedder
-            && let Ok(mut limiter) = self.limiter.try_borrow_mut()
+            && let Some(extras) = self.known_extras()
+            && let Ok(mut limiter) = extras.limiter.try_borrow_mut()
             && let Some(limiter) = &mut *limiter
         {
             limiter.growth_failed(growth, error);

@@ -20,7 +20,7 @@ use crate::instance::store::Store;
 use crate::program::{Program, WeakProgram};
 use crate::region::freelist::Free;
 use crate::region::limits::Limits;
-use crate::region::metrics::Counts;
+use crate::region::metrics::SlotCounts;
 use crate::region::slot::{Lease, Slot};
 use crate::vm::store_ptr::StoreBox;
 
@@ -53,9 +53,9 @@ impl Husk {
     }
 
     /// What was counted in its slot since it was taken.
-    pub(crate) fn take_counts(&mut self) -> Counts {
+    pub(crate) fn take_counts(&mut self) -> SlotCounts {
         let main = self.store.members.first();
-        main.map_or_else(Counts::default, |main| main.take_counts())
+        main.map_or_else(SlotCounts::default, |main| main.take_counts())
     }
 
     /// The store.
@@ -93,7 +93,7 @@ fn clean(store: &mut Store) -> Option<Arc<Lease>> {
     }
     // What is the embedder's and may run code of its own goes first.
     store.forget_embedder();
-    store.names.clear();
+    store.forget_names();
     // The later ones name the earlier ones only.
     while store.members.len() > 1 {
         store.members.pop();

@@ -12,11 +12,13 @@ use selvedge_artifact::types::{ExternType, MemoryType, TableType};
 
 use crate::error::Error;
 use crate::host::linker::{Given, Linker, mismatch, missing};
+use crate::instance::imports::{ImportedMemory, Others, Resolved};
 use crate::instance::memory::OwnMemory;
-use crate::instance::record::{ImportedMemory, Record, Resolved};
+use crate::instance::record::Record;
 use crate::instance::{Instance, Member};
 use crate::module::Module;
 use crate::program::{Imports, Program, host_func_ref};
+use crate::region::alloc::AllocStrategy;
 
 impl Instance {
     /// Instantiates another module inside this instance, and runs its start function. Its imports are
@@ -50,7 +52,9 @@ impl Instance {
         let program = Program::new(module, none)?;
         let store = &self.store;
         store.region_limits.admit(module, store.memory_total())?;
-        let slot = self.region().take_slot(&program, &store.alloc)?;
+        let alloc = store.known_extras();
+        let alloc = alloc.map_or_else(AllocStrategy::default, |extras| extras.alloc.clone());
+        let slot = self.region().take_slot(&program, &alloc)?;
         let position = self.store.members.len();
         let record = Record::new(self.store.ptr(), position, module, imports, slot)?;
         // From here on others may hold references to it, so it stays even if it fails.
@@ -80,7 +84,8 @@ impl Instance {
     /// [`Error::InvalidArgument`] if the member is of another instance.
     pub fn set_member_name(&mut self, name: &str, member: Member) -> Result<(), Error> {
         let record = self.record(member)?.clone();
-        self.store.names.insert(name.to_owned(), record);
+        let names = &mut self.store.extras_mut().names;
+        names.insert(name.to_owned(), record);
         Ok(())
     }
 
@@ -88,20 +93,10 @@ impl Instance {
         let info = module.info();
         let mut funcs = Vec::new();
         let mut hosts = Vec::new();
-        let mut resolved = Resolved {
-            funcs: Arc::new(Imports {
-                refs: Box::default(),
-                tags: Vec::new(),
-                _hosts: Vec::new(),
-                memories: Vec::new(),
-            }),
-            tables: Vec::new(),
-            memories: Vec::new(),
-            globals: Vec::new(),
-            tags: Vec::new(),
-        };
+        let mut resolved = Others::default();
+        let names = self.store.known_extras().map(|extras| &extras.names);
         for import in &info.imports {
-            let Some(owner) = self.store.names.get(&import.module) else {
+            let Some(owner) = names.and_then(|names| names.get(&import.module)) else {
                 match linker.resolve(info, import)? {
                     Given::Func(func, host) => {
                         funcs.push(host_func_ref(module, info.funcs[func.index()], host));
@@ -153,13 +148,13 @@ impl Instance {
                 ExternIdx::Tag(tag) => resolved.tags.push(owner.tag(tag).clone()),
             }
         }
-        resolved.funcs = Arc::new(Imports {
+        let funcs = Arc::new(Imports {
             refs: funcs.into_boxed_slice(),
             tags: Vec::new(),
             _hosts: hosts,
             memories: Vec::new(),
         });
-        Ok(resolved)
+        Ok(Resolved::new(funcs, resolved))
     }
 }
 

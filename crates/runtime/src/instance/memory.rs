@@ -53,7 +53,7 @@ impl OwnMemory {
         limits: &Limits,
         slot: &Slot,
         context: &Context,
-    ) -> Result<Vec<Self>, Error> {
+    ) -> Result<Box<[Self]>, Error> {
         let info = module.info();
         let defined = info.imported.memories as usize..info.memories.len();
         defined

@@ -5,24 +5,27 @@ pub(crate) mod builtins;
 pub(crate) mod call;
 pub(crate) mod exceptions;
 pub(crate) mod exports;
+pub(crate) mod extras;
 pub(crate) mod globals;
 pub(crate) mod growth;
 pub(crate) mod handle;
 pub(crate) mod heap_words;
 pub(crate) mod husk;
+pub(crate) mod imports;
 pub(crate) mod init;
 pub(crate) mod link;
 pub(crate) mod memory;
 pub(crate) mod permission;
 pub(crate) mod record;
 pub(crate) mod reset;
+pub(crate) mod segments;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod store;
 pub(crate) mod table;
 
 use std::any::{Any, TypeId};
-use std::cell::{OnceCell, Ref, RefCell, RefMut};
+use std::cell::{OnceCell, Ref, RefMut};
 use std::fmt;
 use std::io::Write;
 use std::rc::Rc;
@@ -440,10 +443,7 @@ impl Instance {
 
     /// Keeps a value with the instance for host functions to find; the former one of its type.
     pub fn insert_embed_ctx<T: Any + Send>(&mut self, ctx: T) -> Option<T> {
-        let former = self
-            .store
-            .embed
-            .insert(TypeId::of::<T>(), RefCell::new(Box::new(ctx)));
+        let former = self.store.embed.insert(ctx);
         former
             .and_then(|cell| cell.into_inner().downcast().ok())
             .map(|ctx| *ctx)
@@ -451,7 +451,7 @@ impl Instance {
 
     /// Takes the context of a type out of the instance.
     pub fn remove_embed_ctx<T: Any + Send>(&mut self) -> Option<T> {
-        let cell = self.store.embed.remove(&TypeId::of::<T>())?;
+        let cell = self.store.embed.remove(TypeId::of::<T>())?;
         cell.into_inner().downcast().ok().map(|ctx| *ctx)
     }
 

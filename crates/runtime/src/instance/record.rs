@@ -23,15 +23,17 @@ use crate::host::shared_memory::SharedMemory;
 use crate::host::tag::Tag;
 use crate::instance::builtins::LibTrap;
 use crate::instance::growth::Asker;
+use crate::instance::imports::{ImportedMemory, Resolved};
 use crate::instance::init;
 use crate::instance::memory::OwnMemory;
 use crate::instance::permission::Grown;
+use crate::instance::segments::Dropped;
 use crate::instance::store::Store;
 use crate::instance::table::OwnTable;
 use crate::module::Module;
 use crate::program::{Imports, Program};
 use crate::region::Region;
-use crate::region::metrics::Counts;
+use crate::region::metrics::SlotCounts;
 use crate::region::slot::{Lease, Slot};
 use crate::value::Val;
 use crate::vm::callee::Callee;
@@ -42,41 +44,20 @@ use crate::vm::ptr::{FuncRefArena, FuncRefPtr};
 use crate::vm::store_ptr::StorePtr;
 use crate::vm::views;
 
-/// What an instance of a module imports.
-pub(crate) struct Resolved {
-    pub(crate) funcs: Arc<Imports>,
-    /// Owner and index there of each imported table.
-    pub(crate) tables: Vec<(Rc<Record>, TableIdx)>,
-    /// Imported memories, in order.
-    pub(crate) memories: Vec<ImportedMemory>,
-    /// Owner and index there of each imported global.
-    pub(crate) globals: Vec<(Rc<Record>, GlobalIdx)>,
-    /// Imported tags.
-    pub(crate) tags: Vec<Tag>,
-}
-
-/// Where an imported memory is.
-pub(crate) enum ImportedMemory {
-    /// Another module's: owner and index there.
-    Member(Rc<Record>, MemoryIdx),
-    /// Given by the host.
-    Host(OwnMemory),
-}
-
 /// One module in one slot.
 pub(crate) struct Record {
     store: StorePtr,
-    position: usize,
+    position: u32,
     module: Module,
     vmctx: usize,
     context: Context,
-    memories: Vec<OwnMemory>,
+    memories: Box<[OwnMemory]>,
     imports: Resolved,
-    tables: Vec<OwnTable>,
-    tags: Vec<Tag>,
-    func_refs: RefCell<FuncRefs>,
-    dropped_data: RefCell<Vec<bool>>,
-    dropped_elems: RefCell<Vec<bool>>,
+    tables: Box<[OwnTable]>,
+    tags: Box<[Tag]>,
+    /// Once one has been asked for.
+    func_refs: OnceCell<Box<RefCell<FuncRefs>>>,
+    dropped: RefCell<Dropped>,
     /// Whether segments were dropped since the record was sealed.
     segments_changed: Cell<bool>,
     sealed: OnceCell<Sealed>,
@@ -92,8 +73,7 @@ struct Sealed {
     copies_data: bool,
     /// Whether it is the state of another instance, whose start function has run.
     is_state: bool,
-    dropped_data: Box<[bool]>,
-    dropped_elems: Box<[bool]>,
+    dropped: Dropped,
 }
 
 /// References to this record's functions, made when they are asked for.
@@ -134,23 +114,23 @@ impl Record {
                 OwnTable::new(info.tables[i], &context, vmctx, definition, inline)
             })
             .collect::<Result<_, _>>()?;
-        let mut tags = imports.tags.clone();
+        let mut tags = Vec::with_capacity(info.tags.len());
+        tags.extend_from_slice(imports.tags());
         for ty in &info.tags[tags.len().min(info.tags.len())..] {
             tags.push(Tag::new(info.types[ty.index()].clone())?);
         }
         let record = Rc::new(Self {
             store,
-            position,
+            position: position as u32,
             module: module.clone(),
             vmctx,
             context,
             memories,
             imports,
             tables,
-            tags,
-            func_refs: RefCell::default(),
-            dropped_data: RefCell::new(vec![false; info.data.len()]),
-            dropped_elems: RefCell::new(vec![false; info.elems.len()]),
+            tags: tags.into_boxed_slice(),
+            func_refs: OnceCell::new(),
+            dropped: RefCell::new(Dropped::none(info.data.len(), info.elems.len())),
             segments_changed: Cell::new(false),
             sealed: OnceCell::new(),
             slot: RefCell::new(slot),
@@ -188,13 +168,13 @@ impl Record {
         self.context
             .write(VMOffsets::header(fields.magic), VMCONTEXT_MAGIC);
         let offsets = self.module.offsets();
-        for (i, import) in self.imports.memories.iter().enumerate() {
+        for (i, import) in self.imports.memories().iter().enumerate() {
             self.context.write(
                 offsets.imported_memory(MemoryIdx::new(i as u32)),
                 import.definition_addr() as u64,
             );
         }
-        for (i, (owner, global)) in self.imports.globals.iter().enumerate() {
+        for (i, (owner, global)) in self.imports.globals().iter().enumerate() {
             let offset = owner
                 .module
                 .offsets()
@@ -227,7 +207,7 @@ impl Record {
         let mut modes = segments.map(|segment| &segment.mode);
         let copies_data = modes.any(|mode| matches!(mode, SegmentMode::Active { .. }));
         let own_shared = self.memories.iter().any(|memory| memory.shared().is_some());
-        if own_shared || !self.imports.tables.is_empty() || !self.imports.globals.is_empty() {
+        if own_shared || !self.imports.tables().is_empty() || !self.imports.globals().is_empty() {
             return;
         }
         let (offset, len) = self.globals();
@@ -235,8 +215,7 @@ impl Record {
             globals: self.context.read_bytes(offset, len),
             copies_data: copies_data && !is_state,
             is_state,
-            dropped_data: self.dropped_data.borrow().as_slice().into(),
-            dropped_elems: self.dropped_elems.borrow().as_slice().into(),
+            dropped: self.dropped.borrow().clone(),
         };
         if self.sealed.set(sealed).is_ok() {
             self.segments_changed.set(false);
@@ -277,7 +256,9 @@ impl Record {
             table.restore(&self.context, self.vmctx)?;
         }
         if self.segments_changed.replace(false) {
-            self.set_dropped_segments(&sealed.dropped_data, &sealed.dropped_elems);
+            let mut dropped = self.dropped.borrow_mut();
+            dropped.data.copy_from(&sealed.dropped.data);
+            dropped.elems.copy_from(&sealed.dropped.elems);
         }
         Ok(())
     }
@@ -294,22 +275,29 @@ impl Record {
 
     /// Which data and element segments are dropped.
     pub(crate) fn dropped_segments(&self) -> (Vec<bool>, Vec<bool>) {
+        let info = self.module.info();
+        let dropped = self.dropped.borrow();
         (
-            self.dropped_data.borrow().clone(),
-            self.dropped_elems.borrow().clone(),
+            (0..info.data.len())
+                .map(|at| dropped.data.get(at))
+                .collect(),
+            (0..info.elems.len())
+                .map(|at| dropped.elems.get(at))
+                .collect(),
         )
     }
 
     /// Says which data and element segments are dropped.
     pub(crate) fn set_dropped_segments(&self, data: &[bool], elems: &[bool]) {
-        let set = |own: &RefCell<Vec<bool>>, dropped: &[bool]| {
-            for (own, dropped) in own.borrow_mut().iter_mut().zip(dropped) {
-                *own = *dropped;
-            }
-        };
+        let info = self.module.info();
         self.segments_changed.set(true);
-        set(&self.dropped_data, data);
-        set(&self.dropped_elems, elems);
+        let mut own = self.dropped.borrow_mut();
+        for (at, &dropped) in data.iter().enumerate().take(info.data.len()) {
+            own.data.set(at, dropped);
+        }
+        for (at, &dropped) in elems.iter().enumerate().take(info.elems.len()) {
+            own.elems.set(at, dropped);
+        }
     }
 
     /// Ranges of offsets of memory 0 outside which it holds what its slot's image has.
@@ -329,7 +317,7 @@ impl Record {
 
     /// Gives the record tags of its own again, so that the next instance's are not the last one's.
     pub(crate) fn renew_tags(&mut self) -> Result<(), Error> {
-        let imported = self.imports.tags.len();
+        let imported = self.imports.tags().len();
         for tag in self.tags.iter_mut().skip(imported) {
             *tag = Tag::new(tag.ty().clone())?;
         }
@@ -352,7 +340,7 @@ impl Record {
     }
 
     /// What was counted in its slot since that was last asked.
-    pub(crate) fn take_counts(&self) -> Counts {
+    pub(crate) fn take_counts(&self) -> SlotCounts {
         self.slot.borrow_mut().take_counts()
     }
 
@@ -371,8 +359,9 @@ impl Record {
             table.reset(&self.context, self.vmctx)?;
         }
         self.write_table_images();
-        self.dropped_data.borrow_mut().fill(false);
-        self.dropped_elems.borrow_mut().fill(false);
+        let mut dropped = self.dropped.borrow_mut();
+        dropped.data.clear();
+        dropped.elems.clear();
         Ok(())
     }
 
@@ -388,10 +377,13 @@ impl Record {
             Some(sealed) if sealed.copies_data => {
                 // They were dropped behind the last copy.
                 let info = self.module.info();
-                for (dropped, segment) in self.dropped_data.borrow_mut().iter_mut().zip(&info.data)
-                {
-                    *dropped &= !matches!(segment.mode, SegmentMode::Active { .. });
+                let mut dropped = self.dropped.borrow_mut();
+                for (at, segment) in info.data.iter().enumerate() {
+                    if matches!(segment.mode, SegmentMode::Active { .. }) {
+                        dropped.data.set(at, false);
+                    }
                 }
+                drop(dropped);
                 init::initialize_memories(self)
             }
             Some(_) => Ok(()),
@@ -404,7 +396,7 @@ impl Record {
 
     /// Position among the store's members.
     pub(crate) fn position(&self) -> usize {
-        self.position
+        self.position as usize
     }
 
     pub(crate) fn module(&self) -> &Module {
@@ -426,7 +418,7 @@ impl Record {
 
     /// The memories that the host gave to the module.
     pub(crate) fn host_memories(&self) -> impl Iterator<Item = &OwnMemory> {
-        self.imports.memories.iter().filter_map(|m| match m {
+        self.imports.memories().iter().filter_map(|m| match m {
             ImportedMemory::Host(memory) => Some(memory),
             ImportedMemory::Member(..) => None,
         })
@@ -439,11 +431,11 @@ impl Record {
 
     /// A memory and the record that defines it, or that the host gave it to.
     pub(crate) fn find_memory(&self, memory: MemoryIdx) -> Option<(&Record, &OwnMemory)> {
-        match self.imports.memories.get(memory.index()) {
+        match self.imports.memories().get(memory.index()) {
             Some(ImportedMemory::Member(owner, memory)) => owner.find_memory(*memory),
             Some(ImportedMemory::Host(memory)) => Some((self, memory)),
             None => {
-                let own = memory.index() - self.imports.memories.len();
+                let own = memory.index() - self.imports.memories().len();
                 Some((self, self.memories.get(own)?))
             }
         }
@@ -468,7 +460,7 @@ impl Record {
 
     /// Owner of a memory and its index there.
     pub(crate) fn memory_owner(self: &Rc<Self>, memory: MemoryIdx) -> (&Rc<Record>, MemoryIdx) {
-        match self.imports.memories.get(memory.index()) {
+        match self.imports.memories().get(memory.index()) {
             Some(ImportedMemory::Member(owner, memory)) => owner.memory_owner(*memory),
             _ => (self, memory),
         }
@@ -549,18 +541,18 @@ impl Record {
         table: TableIdx,
         f: impl FnOnce(&Record, &OwnTable) -> R,
     ) -> R {
-        match self.imports.tables.get(table.index()) {
+        match self.imports.tables().get(table.index()) {
             Some((owner, table)) => owner.with_table(*table, f),
             None => f(
                 self,
-                &self.tables[table.index() - self.imports.tables.len()],
+                &self.tables[table.index() - self.imports.tables().len()],
             ),
         }
     }
 
     /// Owner of a table and its index there.
     pub(crate) fn table_owner(self: &Rc<Self>, table: TableIdx) -> (&Rc<Record>, TableIdx) {
-        match self.imports.tables.get(table.index()) {
+        match self.imports.tables().get(table.index()) {
             Some((owner, table)) => owner.table_owner(*table),
             None => (self, table),
         }
@@ -568,7 +560,7 @@ impl Record {
 
     /// Owner of a global and its index there.
     pub(crate) fn global_owner(self: &Rc<Self>, global: GlobalIdx) -> (&Rc<Record>, GlobalIdx) {
-        match self.imports.globals.get(global.index()) {
+        match self.imports.globals().get(global.index()) {
             Some((owner, global)) => owner.global_owner(*global),
             None => (self, global),
         }
@@ -576,7 +568,7 @@ impl Record {
 
     /// The raw value of a global.
     pub(crate) fn global_raw(&self, global: GlobalIdx) -> ArraySlot {
-        match self.imports.globals.get(global.index()) {
+        match self.imports.globals().get(global.index()) {
             Some((owner, global)) => owner.global_raw(*global),
             None => self.context.read_cell(self.own_global(global)),
         }
@@ -584,7 +576,7 @@ impl Record {
 
     /// Stores the raw value of a global.
     pub(crate) fn set_global_raw(&self, global: GlobalIdx, raw: ArraySlot) {
-        match self.imports.globals.get(global.index()) {
+        match self.imports.globals().get(global.index()) {
             Some((owner, global)) => owner.set_global_raw(*global, raw),
             None => self.context.write_cell(self.own_global(global), raw),
         }
@@ -632,7 +624,8 @@ impl Record {
         let Some(defined) = info.defined_func(func) else {
             return FuncRefPtr::of_import(&self.imports.funcs, func.index());
         };
-        let mut refs = self.func_refs.borrow_mut();
+        let refs = self.func_refs.get_or_init(Box::default);
+        let mut refs = refs.borrow_mut();
         if let Some(&known) = refs.by_func.get(&func) {
             return Some(known);
         }
@@ -694,7 +687,7 @@ impl Record {
 
     /// The bytes of a data segment; none once it is dropped.
     pub(crate) fn data_segment(&self, data: DataIdx) -> &[u8] {
-        if self.dropped_data.borrow()[data.index()] {
+        if self.dropped.borrow().data.get(data.index()) {
             return &[];
         }
         let segment = &self.module.info().data[data.index()];
@@ -703,7 +696,7 @@ impl Record {
 
     pub(crate) fn drop_data(&self, data: DataIdx) {
         self.segments_changed.set(true);
-        self.dropped_data.borrow_mut()[data.index()] = true;
+        self.dropped.borrow_mut().data.set(data.index(), true);
     }
 
     /// References from an element segment.
@@ -714,7 +707,7 @@ impl Record {
         count: u64,
     ) -> Result<Vec<u64>, LibTrap> {
         let elements = &self.module.info().elems[elem.index()].elements;
-        let len = if self.dropped_elems.borrow()[elem.index()] {
+        let len = if self.dropped.borrow().elems.get(elem.index()) {
             0
         } else {
             elements.len() as u64
@@ -734,7 +727,7 @@ impl Record {
 
     pub(crate) fn drop_elem(&self, elem: ElemIdx) {
         self.segments_changed.set(true);
-        self.dropped_elems.borrow_mut()[elem.index()] = true;
+        self.dropped.borrow_mut().elems.set(elem.index(), true);
     }
 
     /// Calls an exported function.
@@ -752,23 +745,6 @@ impl Record {
             self.module.info().func_type(func),
             args,
         )
-    }
-}
-
-impl ImportedMemory {
-    /// Address of its `VMMemoryDefinition`.
-    fn definition_addr(&self) -> usize {
-        let (owner, memory) = match self {
-            Self::Member(owner, memory) => (owner, *memory),
-            Self::Host(memory) => return memory.shared().map_or(0, SharedMemory::definition_addr),
-        };
-        if let Some(shared) = owner.shared_memory(memory) {
-            return shared.definition_addr();
-        }
-        let offset = owner.module.offsets().memory(memory);
-        owner
-            .vmctx
-            .wrapping_add_signed(offset.expect("the owner defines it") as isize)
     }
 }
 

@@ -1,8 +1,7 @@
 //! What the modules linked into one instance share: limits, stack, references, contexts.
 
 use std::any::{Any, TypeId};
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,17 +15,14 @@ use selvedge_artifact::vmfields::KIND_GUEST;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::fault::details::{FaultDetails, Frame, TrapInfo, WasmBacktrace};
-use crate::fault::fatal::Handlers;
 use crate::host::suspend::YieldedVal;
 use crate::instance::exceptions::Exceptions;
-use crate::instance::permission::AnyLimiter;
+use crate::instance::extras::Extras;
 use crate::instance::record::Record;
 use crate::instance::state::State;
 use crate::program::WeakProgram;
-use crate::region::alloc::AllocStrategy;
 use crate::region::limits::Limits;
 use crate::stack::Bounds;
-use crate::stop::deadline::Deadline;
 use crate::stop::fuel::Account;
 use crate::stop::parking::WaitHook;
 use crate::value::{ExnRef, ExternRef, Func, FuncRefAddr, References, Val};
@@ -36,8 +32,53 @@ use crate::vm::ptr::FuncRefPtr;
 use crate::vm::resume::{Parked, Suspension};
 use crate::vm::room::Room;
 
-/// A context of the embedder, by its type.
-type EmbedCell = RefCell<Box<dyn Any + Send>>;
+/// A context of the embedder.
+pub(crate) type EmbedCell = RefCell<Box<dyn Any + Send>>;
+
+/// Contexts of the embedder by their types: few, so that looking at each is quicker than any index.
+#[derive(Default)]
+pub(crate) struct EmbedCtxs(Vec<(TypeId, EmbedCell)>);
+
+impl EmbedCtxs {
+    fn get(&self, ty: TypeId) -> Option<&EmbedCell> {
+        let found = self.0.iter().find(|(of_type, _)| *of_type == ty)?;
+        Some(&found.1)
+    }
+
+    /// Puts a context in the place of the former one of its type, which is returned.
+    pub(crate) fn insert<T: Any + Send>(&mut self, ctx: T) -> Option<EmbedCell> {
+        let ty = TypeId::of::<T>();
+        let cell: EmbedCell = RefCell::new(Box::new(ctx));
+        let same = self.0.iter_mut().find(|(of_type, _)| *of_type == ty);
+        match same {
+            Some((_, former)) => Some(std::mem::replace(former, cell)),
+            None => {
+                self.0.push((ty, cell));
+                None
+            }
+        }
+    }
+
+    /// Takes the context of a type out.
+    pub(crate) fn remove(&mut self, ty: TypeId) -> Option<EmbedCell> {
+        let at = self.0.iter().position(|(of_type, _)| *of_type == ty)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether somebody has borrowed one.
+    pub(crate) fn is_borrowed(&self) -> bool {
+        self.0.iter().any(|(_, ctx)| ctx.try_borrow_mut().is_err())
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+}
 
 /// What the modules linked into one instance share.
 pub(crate) struct Store {
@@ -46,19 +87,15 @@ pub(crate) struct Store {
     /// Where the guest's state goes when it is suspended from outside.
     pub(crate) room: Room,
     pub(crate) fuel: Account,
-    /// What becomes of the guest at its epoch deadline.
-    pub(crate) deadline: Deadline,
     pub(crate) engine: Engine,
     pub(crate) region_limits: Limits,
     /// Instances of modules, in the order in which they were linked. Records never leave.
     pub(crate) members: Vec<Rc<Record>>,
-    /// Members by the name under which later ones import from them.
-    pub(crate) names: HashMap<String, Rc<Record>>,
     /// Addresses that accesses to the members' memories may hit.
     pub(crate) memories: Vec<Range<usize>>,
-    /// How another thread ends a wait of the guest.
-    pub(crate) wait_hook: Arc<WaitHook>,
-    pub(crate) embed: HashMap<TypeId, EmbedCell>,
+    /// How another thread ends a wait of the guest, once somebody may want to.
+    wait_hook: OnceCell<Arc<WaitHook>>,
+    pub(crate) embed: EmbedCtxs,
     /// Where the guest's stack is, while it runs or waits for a host function; null otherwise.
     pub(crate) running: Cell<*const Bounds>,
     /// Where outer entries wait while an inner one runs, outermost first.
@@ -67,8 +104,6 @@ pub(crate) struct Store {
     pub(crate) depth: Cell<u32>,
     /// Whether the host calls a host function itself, with no guest of this store around it.
     pub(crate) under_host: Cell<bool>,
-    /// Exceptions that are referred to, and the one that was caught last.
-    pub(crate) exceptions: Exceptions,
     /// Where the instance is in its life.
     pub(crate) state: Cell<State>,
     /// Whether start functions of linked modules have run since the last reset.
@@ -80,10 +115,6 @@ pub(crate) struct Store {
     pub(crate) yielded: Cell<Option<YieldedVal>>,
     /// Whether panics of host functions end the guest with a value instead of going on.
     pub(crate) catch_panics: Cell<bool>,
-    /// Who is told of signals and fatal faults. Changed only while no guest runs.
-    pub(crate) handlers: Handlers,
-    /// Who has a say when memories and tables grow.
-    pub(crate) limiter: RefCell<Option<AnyLimiter>>,
     /// Whether the guest is run as a future, so that it can wait for one.
     pub(crate) is_awaited: Cell<bool>,
     /// Whether the guest is suspended, and does not trap, when it has no fuel left.
@@ -94,8 +125,6 @@ pub(crate) struct Store {
     pub(crate) ends_on_growth_failure: Cell<bool>,
     /// Whether start functions run by themselves.
     pub(crate) starts_itself: Cell<bool>,
-    /// Which slots linked modules get.
-    pub(crate) alloc: AllocStrategy,
     /// The program whose next instance may begin with this store.
     pub(crate) program: Option<WeakProgram>,
     /// Whether something has happened after which the store can't be kept for another instance.
@@ -104,24 +133,7 @@ pub(crate) struct Store {
     /// Whether the guest is left because a host function suspends it. Nothing is pending then.
     yields: Cell<bool>,
     id: u64,
-    foreign: RefCell<Foreign>,
-    externs: RefCell<Externs>,
-}
-
-/// Functions in tables that are not of the table's own module, by the number in their entries.
-#[derive(Default)]
-struct Foreign {
-    list: Vec<FuncRefPtr>,
-    numbers: HashMap<FuncRefPtr, u32>,
-    /// How many the tables of the first member begin with.
-    sealed: usize,
-}
-
-/// Host objects that guests hold, by handle. An object stays until the instance is dropped.
-#[derive(Default)]
-struct Externs {
-    list: Vec<ExternRef>,
-    handles: HashMap<usize, u64>,
+    extras: OnceCell<Box<Extras>>,
 }
 
 impl Store {
@@ -133,40 +145,33 @@ impl Store {
             limits,
             room: Room::none(),
             fuel,
-            deadline: Deadline::default(),
             engine: engine.clone(),
             region_limits: limits_of_instance,
             members: Vec::new(),
-            names: HashMap::new(),
             memories: Vec::new(),
-            wait_hook: Arc::default(),
-            embed: HashMap::new(),
+            wait_hook: OnceCell::new(),
+            embed: EmbedCtxs::default(),
             running: Cell::new(std::ptr::null()),
             waiting: RefCell::default(),
             depth: Cell::new(0),
             under_host: Cell::new(false),
-            exceptions: Exceptions::default(),
             state: Cell::new(State::Ready),
             members_started: Cell::new(true),
             parked: Cell::new(None),
             suspension: Suspension::default(),
             yielded: Cell::default(),
             catch_panics: Cell::new(false),
-            handlers: Handlers::default(),
-            limiter: RefCell::new(None),
             is_awaited: Cell::new(false),
             waits_for_fuel: Cell::new(false),
             is_out_of_fuel: Cell::new(false),
             ends_on_growth_failure: Cell::new(false),
             starts_itself: Cell::new(false),
-            alloc: AllocStrategy::default(),
             program: None,
             spoilt: Cell::new(false),
             pending: Cell::new(None),
             yields: Cell::new(false),
             id: next_ids(),
-            foreign: RefCell::default(),
-            externs: RefCell::default(),
+            extras: OnceCell::new(),
         }
     }
 
@@ -188,9 +193,9 @@ impl Store {
     /// Drops what the embedder gave to the instance.
     pub(crate) fn forget_embedder(&mut self) {
         self.embed.clear();
-        self.deadline = Deadline::default();
-        self.limiter.get_mut().take();
-        self.handlers = Handlers::default();
+        if let Some(extras) = self.extras.get_mut() {
+            extras.forget_embedder();
+        }
         self.yielded.set(None);
     }
 
@@ -201,11 +206,9 @@ impl Store {
             limits,
             room: _,
             fuel,
-            deadline,
             engine: _,
             region_limits: _,
             members,
-            names,
             memories,
             wait_hook,
             embed,
@@ -213,65 +216,60 @@ impl Store {
             waiting,
             depth,
             under_host,
-            exceptions,
             state,
             members_started,
             parked,
             suspension,
             yielded,
             catch_panics,
-            handlers,
-            limiter,
             is_awaited,
             waits_for_fuel,
             is_out_of_fuel,
             ends_on_growth_failure,
             starts_itself,
-            alloc,
             program: _,
             spoilt: _,
             pending,
             yields,
             id,
-            foreign: _,
-            externs: _,
+            extras,
         } = self;
         let (account, count) = Account::unlimited();
         *fuel = account;
-        *deadline = Deadline::default();
         limits.renew();
         limits.set_fuel(count);
         let main = members.first().map_or(0, |main| {
             main.own_memories().len() + main.host_memories().count()
         });
         memories.truncate(main);
-        names.clear();
-        match Arc::get_mut(wait_hook) {
-            Some(hook) => *hook = WaitHook::default(),
-            None => *wait_hook = Arc::default(),
+        // Whoever still has it names a run that is over; a task that waits in it is nobody's any more.
+        if let Some(hook) = wait_hook.get_mut() {
+            match Arc::get_mut(hook) {
+                Some(hook) => *hook = WaitHook::default(),
+                None => drop(wait_hook.take()),
+            }
         }
         embed.clear();
         running.set(std::ptr::null());
         waiting.get_mut().clear();
         depth.set(0);
         under_host.set(false);
-        *exceptions = Exceptions::default();
         state.set(State::Ready);
         members_started.set(true);
         parked.set(None);
-        *suspension = Suspension::default();
+        suspension.renew();
         yielded.take();
         catch_panics.set(false);
-        *handlers = Handlers::default();
-        limiter.get_mut().take();
         is_awaited.set(false);
         waits_for_fuel.set(false);
         is_out_of_fuel.set(false);
         ends_on_growth_failure.set(false);
         starts_itself.set(false);
-        *alloc = AllocStrategy::default();
         pending.set(None);
         yields.set(false);
+        if let Some(extras) = extras.get_mut() {
+            extras.renew();
+        }
         *id += 1;
         if id.is_multiple_of(IDS_AT_ONCE) {
             *id = next_ids();
@@ -327,22 +325,7 @@ impl Store {
 
     /// The context of a type.
     pub(crate) fn embed_cell<T: Any>(&self) -> Option<&EmbedCell> {
-        self.embed.get(&TypeId::of::<T>())
-    }
-
-    /// Number of a function in table entries.
-    pub(crate) fn foreign_number(&self, ptr: FuncRefPtr) -> u32 {
-        let mut foreign = self.foreign.borrow_mut();
-        let Foreign { list, numbers, .. } = &mut *foreign;
-        *numbers.entry(ptr).or_insert_with(|| {
-            list.push(ptr);
-            (list.len() - 1) as u32
-        })
-    }
-
-    /// The function of a number.
-    pub(crate) fn foreign_func(&self, number: u32) -> Option<FuncRefPtr> {
-        self.foreign.borrow().list.get(number as usize).copied()
+        self.embed.get(TypeId::of::<T>())
     }
 
     /// The member whose memory 0 begins at an address.
@@ -353,31 +336,57 @@ impl Store {
     /// Forgets references that only a guest could name: of its tables nothing is left but what they begin
     /// with.
     pub(crate) fn forget_references(&mut self) {
-        let foreign = self.foreign.get_mut();
-        let kept = foreign.sealed;
-        if foreign.list.len() > kept {
-            foreign.list.truncate(kept);
-            foreign
-                .numbers
-                .retain(|_, number| (*number as usize) < kept);
-        }
-        let externs = self.externs.get_mut();
-        if !externs.list.is_empty() {
-            *externs = Externs::default();
+        if let Some(extras) = self.extras.get_mut() {
+            extras.forget_references();
         }
     }
 
-    /// Takes the foreign functions that tables hold now for those that they begin with.
-    pub(crate) fn seal_references(&self) {
-        let mut foreign = self.foreign.borrow_mut();
-        foreign.sealed = foreign.list.len();
+    /// Forgets the names of members.
+    pub(crate) fn forget_names(&mut self) {
+        if let Some(extras) = self.extras.get_mut() {
+            extras.names.clear();
+        }
+    }
+
+    /// What few instances have, made if it is not there.
+    pub(crate) fn extras(&self) -> &Extras {
+        self.extras.get_or_init(Box::default)
+    }
+
+    /// What few instances have, to be changed, made if it is not there.
+    pub(crate) fn extras_mut(&mut self) -> &mut Extras {
+        self.extras.get_or_init(Box::default);
+        self.extras.get_mut().expect("it has just been made")
+    }
+
+    /// What few instances have, if it is there. Can be called in a signal handler of the guest's thread.
+    pub(crate) fn known_extras(&self) -> Option<&Extras> {
+        self.extras.get().map(|extras| &**extras)
+    }
+
+    /// Exceptions that are referred to.
+    pub(crate) fn exceptions(&self) -> &Exceptions {
+        &self.extras().exceptions
+    }
+
+    /// How another thread ends a wait of the guest.
+    pub(crate) fn wait_hook(&self) -> &Arc<WaitHook> {
+        self.wait_hook.get_or_init(Arc::default)
+    }
+
+    /// The same, if anybody has asked for it: nobody waits, or can be woken, without it.
+    pub(crate) fn known_wait_hook(&self) -> Option<&Arc<WaitHook>> {
+        self.wait_hook.get()
     }
 
     /// Adds a module's record; records never leave.
     pub(crate) fn add_member(&mut self, record: Rc<Record>) {
         let memories = record.own_memories().iter().chain(record.host_memories());
-        self.memories
-            .extend(memories.map(|memory| memory.range(self.engine.tunables())));
+        let memories = memories.map(|memory| memory.range(self.engine.tunables()));
+        // Most stores have one of each for ever.
+        self.memories.reserve_exact(memories.size_hint().0);
+        self.memories.extend(memories);
+        self.members.reserve_exact(1);
         self.members.push(record);
     }
 
@@ -535,7 +544,7 @@ impl References for Store {
     }
 
     fn exn_from_raw(&self, raw: u64) -> Option<ExnRef> {
-        let root = self.exceptions.root(raw)?;
+        let root = self.known_extras()?.exceptions.root(raw)?;
         Some(ExnRef {
             store: self.id,
             root,
@@ -543,18 +552,11 @@ impl References for Store {
     }
 
     fn extern_to_raw(&self, object: Option<&ExternRef>) -> u64 {
-        let Some(object) = object else { return 0 };
-        let mut externs = self.externs.borrow_mut();
-        let Externs { list, handles } = &mut *externs;
-        *handles.entry(object.addr()).or_insert_with(|| {
-            list.push(object.clone());
-            list.len() as u64
-        })
+        object.map_or(0, |object| self.extern_handle(object))
     }
 
     fn extern_from_raw(&self, raw: u64) -> Option<ExternRef> {
-        let index = usize::try_from(raw).ok()?.checked_sub(1)?;
-        self.externs.borrow().list.get(index).cloned()
+        self.extern_of(raw)
     }
 }
 
@@ -564,7 +566,7 @@ impl Drop for Store {
         self.limits.words().renew();
         // Members name each other (imports); the later ones name the earlier ones only, so dropping
         // them in reverse frees each as it goes.
-        self.names.clear();
+        self.forget_names();
         while self.members.pop().is_some() {}
     }
 }

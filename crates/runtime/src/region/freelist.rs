@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crate::instance::husk::Husk;
 use crate::program::Program;
 use crate::region::alloc::AllocStrategy;
-use crate::region::metrics::Counts;
+use crate::region::metrics::{Counts, SlotCounts};
 use crate::region::slot::SlotState;
 
 /// Lists at most. Beyond as many threads at a time, two share one.
@@ -43,8 +43,13 @@ pub(crate) enum Free {
 }
 
 impl Free {
+    /// A slot that nothing has used.
+    fn unused(index: u32) -> Self {
+        Self::Slot(SlotState::new(index))
+    }
+
     /// What was counted in the slot since it was taken.
-    fn take_counts(&mut self) -> Counts {
+    fn take_counts(&mut self) -> SlotCounts {
         match self {
             Self::Slot(slot) => std::mem::take(&mut slot.counts),
             Self::Husk(husk) => husk.take_counts(),
@@ -76,8 +81,8 @@ struct Lane {
 #[derive(Debug)]
 pub(crate) struct FreeList {
     lists: Box<[List]>,
-    /// Slots that have no mappings.
-    unused: Mutex<Vec<SlotState>>,
+    /// Numbers of slots that have no mappings.
+    unused: Mutex<Vec<u32>>,
     /// Threads that wait for a slot.
     waiting: AtomicU32,
     wait: Mutex<()>,
@@ -111,7 +116,7 @@ impl FreeList {
         Self {
             lists: (0..lists).map(|_| List::default()).collect(),
             // The lowest is handed out first.
-            unused: Mutex::new((0..slots).rev().map(SlotState::new).collect()),
+            unused: Mutex::new((0..slots).rev().collect()),
             waiting: AtomicU32::new(0),
             wait: Mutex::default(),
             given: Condvar::new(),
@@ -126,6 +131,11 @@ impl FreeList {
     pub(crate) fn len(&self) -> usize {
         let listed: usize = self.lists.iter().map(|list| lock(&list.0).free.len()).sum();
         listed + lock(&self.unused).len()
+    }
+
+    /// Adds what was counted in a slot that stays in use.
+    pub(crate) fn add_counts(&self, counts: SlotCounts) {
+        lock(self.own()).counts += counts.into();
     }
 
     /// Slots that were never used, and what was counted so far.
@@ -166,7 +176,7 @@ impl FreeList {
                 return free.pop_front();
             }
         }
-        let unused = lock(&self.unused).pop().map(Free::Slot);
+        let unused = lock(&self.unused).pop().map(Free::unused);
         let found = unused
             .or_else(|| lock(self.own()).free.pop_front())
             .or_else(|| self.take_from_others());
@@ -212,7 +222,7 @@ impl FreeList {
             list.counts.taken += 1;
         }
         if at < unused.len() {
-            return Some(Free::Slot(unused.remove(at)));
+            return Some(Free::unused(unused.remove(at)));
         }
         at -= unused.len();
         for list in &mut lists {
@@ -229,7 +239,7 @@ impl FreeList {
         {
             let counts = free.take_counts();
             let mut own = lock(self.own());
-            own.counts += counts;
+            own.counts += counts.into();
             if !keep(&free) {
                 return Some(free);
             }

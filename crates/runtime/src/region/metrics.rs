@@ -56,17 +56,46 @@ pub struct ResetCounts {
     pub failed: u64,
 }
 
-impl ResetCounts {
-    /// Counts one; `None` for one that failed.
-    pub(crate) fn count(&mut self, kind: Option<Kind>) {
-        *match kind {
-            Some(Kind::Empty) => &mut self.nothing,
-            Some(Kind::Compared) => &mut self.compared,
-            Some(Kind::Written) => &mut self.written_back,
-            Some(Kind::Partly) => &mut self.partly,
-            Some(Kind::GivenBack) => &mut self.given_back,
-            None => &mut self.failed,
-        } += 1;
+/// What is counted in a slot until it is given back: small, since each has its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SlotCounts {
+    /// By kind, and then those that failed.
+    resets: [u32; Kind::COUNT + 1],
+    nanos: u64,
+}
+
+impl SlotCounts {
+    /// Counts a reset, or one that failed; whether there was room to count it.
+    pub(crate) fn count(&mut self, kind: Option<Kind>) -> bool {
+        let count = &mut self.resets[kind.map_or(Kind::COUNT, |kind| kind as usize)];
+        let next = count.checked_add(1);
+        *count = next.unwrap_or(*count);
+        next.is_some()
+    }
+
+    /// Adds to the time.
+    pub(crate) fn add_time(&mut self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.nanos = self.nanos.saturating_add(nanos);
+    }
+}
+
+impl From<SlotCounts> for Counts {
+    fn from(counts: SlotCounts) -> Self {
+        let [nothing, compared, written_back, partly, given_back, failed] =
+            counts.resets.map(u64::from);
+        Self {
+            resets: ResetCounts {
+                nothing,
+                compared,
+                written_back,
+                partly,
+                given_back,
+                failed,
+            },
+            reset_time: Duration::from_nanos(counts.nanos),
+            ..Self::default()
+        }
     }
 }
 

@@ -56,6 +56,11 @@ pub(crate) enum Kind {
     GivenBack,
 }
 
+impl Kind {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::GivenBack as usize + 1;
+}
+
 impl Resets {
     pub(crate) fn new(options: &RegionOptions) -> Self {
         Self {

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::program::{Image, Program};
 use crate::region::freelist::Free;
 use crate::region::layout::round_up_to_page;
-use crate::region::metrics::Counts;
+use crate::region::metrics::SlotCounts;
 use crate::region::reset::Kind;
 use crate::region::{Region, RegionInner};
 use crate::vm::pages::InitialPages;
@@ -36,7 +36,7 @@ pub(crate) struct SlotState {
     /// Pages of memory 0 that hold something of their own.
     own: Own,
     /// What was done since the slot was taken.
-    pub(crate) counts: Counts,
+    pub(crate) counts: SlotCounts,
     /// Bytes of context that are mapped for the guest.
     context_len: usize,
 }
@@ -62,7 +62,7 @@ impl SlotState {
             image: None,
             resets: 0,
             own: Own::default(),
-            counts: Counts::default(),
+            counts: SlotCounts::default(),
             context_len: 0,
         }
     }
@@ -326,7 +326,7 @@ impl Slot {
     }
 
     /// What was counted since that was last asked.
-    pub(crate) fn take_counts(&mut self) -> Counts {
+    pub(crate) fn take_counts(&mut self) -> SlotCounts {
         std::mem::take(&mut self.state.counts)
     }
 
@@ -334,10 +334,15 @@ impl Slot {
     pub(crate) fn clean(&mut self) -> io::Result<()> {
         let start = self.region().resets.is_measured().then(Instant::now);
         let result = self.clean_memory();
-        let counts = &mut self.state.counts;
-        counts.resets.count(result.as_ref().ok().copied());
+        let kind = result.as_ref().ok().copied();
+        if !self.state.counts.count(kind) {
+            // An instance that was reset so often, and never dropped.
+            let counts = self.take_counts();
+            self.region().free.add_counts(counts);
+            self.state.counts.count(kind);
+        }
         if let Some(start) = start {
-            counts.reset_time = counts.reset_time.saturating_add(start.elapsed());
+            self.state.counts.add_time(start.elapsed());
         }
         result.map(drop)
     }

@@ -64,13 +64,6 @@ impl Default for Deadline {
     }
 }
 
-impl Deadline {
-    /// Notes whether the guest is suspended for its deadline.
-    pub(crate) fn set_reached(&self, reached: bool) {
-        self.reached.set(reached);
-    }
-}
-
 /// What the engine has of a guest with a deadline.
 pub(crate) struct Armed {
     limits: Arc<LimitsCell>,
@@ -91,16 +84,39 @@ impl Guest for Armed {
 }
 
 impl Store {
+    /// What becomes of the guest at its deadline, if anything was said about that.
+    fn known_deadline(&self) -> Option<&Deadline> {
+        self.known_extras().map(|extras| &extras.deadline)
+    }
+
+    /// Notes whether the guest is suspended for its deadline.
+    pub(crate) fn set_deadline_reached(&self, reached: bool) {
+        if reached {
+            self.extras().deadline.reached.set(true);
+        } else if let Some(deadline) = self.known_deadline() {
+            deadline.reached.set(false);
+        }
+    }
+
+    /// A guest that goes on has the deadline that it has.
+    fn forget_on_resume(&self) {
+        if let Some(deadline) = self.known_deadline() {
+            deadline.on_resume.set(None);
+        }
+    }
+
     /// Sets the epoch at which the guest is to stop, and says so to the engine.
     fn arm(&self, deadline: u64) {
         let former = self.limits.epoch_deadline();
         self.limits.set_epoch_deadline(deadline);
         let number = Arc::as_ptr(&self.limits).addr();
-        let wish = self.deadline.wish.get();
+        let wish = self
+            .known_deadline()
+            .map_or(Wish::Trap, |deadline| deadline.wish.get());
         let words = self.limits.words();
         let armed = || Armed {
             limits: self.limits.clone(),
-            wait_hook: self.wait_hook.clone(),
+            wait_hook: self.wait_hook().clone(),
         };
         let epochs = self.engine.epochs();
         epochs.set((former, number), deadline, wish, words, armed);
@@ -108,7 +124,7 @@ impl Store {
 
     /// Takes the deadline back, if there is one.
     pub(crate) fn disarm(&self) {
-        self.deadline.on_resume.set(None);
+        self.forget_on_resume();
         if self.limits.epoch_deadline() != NEVER {
             self.arm(NEVER);
         }
@@ -116,14 +132,17 @@ impl Store {
 
     fn set_epoch_deadline(&self, ticks: u64) -> Result<(), Error> {
         self.make_preemptible()?;
-        self.deadline.on_resume.set(None);
+        self.forget_on_resume();
         self.arm(self.engine.epochs().now().saturating_add(ticks));
         Ok(())
     }
 
     /// A suspended guest is about to go on.
     pub(crate) fn arm_on_resume(&self) -> Result<(), Error> {
-        match self.deadline.on_resume.get() {
+        match self
+            .known_deadline()
+            .and_then(|deadline| deadline.on_resume.get())
+        {
             Some(ticks) => self.set_epoch_deadline(ticks),
             None => Ok(()),
         }
@@ -134,8 +153,9 @@ impl Store {
     }
 
     fn set_wish(&self, wish: Wish, callback: Option<Callback>) {
-        self.deadline.wish.set(wish);
-        self.deadline.callback.set(callback);
+        let own = &self.extras().deadline;
+        own.wish.set(wish);
+        own.callback.set(callback);
         if let Some(deadline) = self.epoch_deadline() {
             self.arm(deadline);
         }
@@ -208,7 +228,12 @@ impl Instance {
 
     /// Whether the guest is suspended because its epoch deadline is reached.
     pub fn is_epoch_reached(&self) -> bool {
-        self.is_preempted() && !self.is_out_of_fuel() && self.store.deadline.reached.get()
+        self.is_preempted()
+            && !self.is_out_of_fuel()
+            && self
+                .store
+                .known_deadline()
+                .is_some_and(|deadline| deadline.reached.get())
     }
 
     /// What a call comes to, after all that a closure says at epoch deadlines.
@@ -234,7 +259,7 @@ impl Instance {
             if !self.is_epoch_reached() {
                 return Err(Error::InstancePreempted);
             }
-            let deadline = &self.store.deadline;
+            let deadline = &self.store.extras().deadline;
             let mut asked = Asked(deadline, deadline.callback.take());
             let Some(callback) = &mut asked.1 else {
                 return Err(Error::InstancePreempted);
@@ -246,7 +271,7 @@ impl Instance {
                 EpochDecision::Suspend(ticks) => {
                     self.store.disarm();
                     deadline.on_resume.set(Some(ticks));
-                    deadline.set_reached(false);
+                    deadline.reached.set(false);
                     return Err(Error::InstancePreempted);
                 }
                 EpochDecision::Trap => {

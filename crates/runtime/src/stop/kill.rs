@@ -68,7 +68,7 @@ impl Store {
     fn kill_switch(&self) -> KillSwitch {
         KillSwitch {
             limits: self.limits.clone(),
-            wait_hook: self.wait_hook.clone(),
+            wait_hook: self.wait_hook().clone(),
             run: self.limits.words().run(),
         }
     }
@@ -76,7 +76,7 @@ impl Store {
     /// What a wait needs to know of the guest.
     pub(crate) fn interruptible(&self) -> Interruptible<'_> {
         Interruptible {
-            hook: &self.wait_hook,
+            hook: self.wait_hook(),
             words: self.limits.words(),
         }
     }

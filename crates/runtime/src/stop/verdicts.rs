@@ -13,18 +13,24 @@ const MOST: usize = 4;
 
 /// Kills that are under way. It allocates nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Verdicts(Mutex<[Option<Asking>; MOST]>);
+pub(crate) struct Verdicts(Mutex<[Asking; MOST]>);
 
-/// A kill that is under way.
-#[derive(Clone, Copy, Debug)]
-struct Asking {
-    run: u64,
-    /// Whether the run has ended for it.
-    ended: bool,
+/// A kill that is under way: twice the number of the run, and 1 more if the run has ended for it; 0 if there is none,
+/// since no run has that number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Asking(u64);
+
+impl Asking {
+    const NONE: Self = Self(0);
+
+    /// Of a run, which may have ended for it. Numbers of runs have 62 bits.
+    const fn of(run: u64, ended: bool) -> Self {
+        Self(run << 1 | ended as u64)
+    }
 }
 
 impl Verdicts {
-    fn lock(&self) -> MutexGuard<'_, [Option<Asking>; MOST]> {
+    fn lock(&self) -> MutexGuard<'_, [Asking; MOST]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -32,8 +38,8 @@ impl Verdicts {
     pub(super) fn begin(&self, run: u64) -> usize {
         loop {
             let mut list = self.lock();
-            if let Some(free) = list.iter().position(Option::is_none) {
-                list[free] = Some(Asking { run, ended: false });
+            if let Some(free) = list.iter().position(|&asking| asking == Asking::NONE) {
+                list[free] = Asking::of(run, false);
                 return free;
             }
             drop(list);
@@ -43,15 +49,17 @@ impl Verdicts {
 
     /// A run has ended because that was wanted. Said before the next run is there.
     pub(super) fn ended(&self, run: u64) {
-        for asking in self.lock().iter_mut().flatten() {
-            asking.ended |= asking.run == run;
+        for asking in self.lock().iter_mut() {
+            if *asking == Asking::of(run, false) {
+                *asking = Asking::of(run, true);
+            }
         }
     }
 
     /// The kill that has this place is done; whether its run has ended for it.
     pub(super) fn finish(&self, place: usize) -> bool {
-        let mine = self.lock()[place].take();
-        mine.is_some_and(|asking| asking.ended)
+        let mine = std::mem::take(&mut self.lock()[place]);
+        mine.0 & 1 != 0
     }
 }
 

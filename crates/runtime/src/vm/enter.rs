@@ -386,7 +386,7 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
                     address: trap.addr,
                     backtrace: store.backtrace(&frames(store, activation, start)),
                 };
-                Stopped::Fatal(Box::new(store.handlers.fatal(fault)))
+                Stopped::Fatal(Box::new(store.extras().handlers.fatal(fault)))
             }
         };
     }
@@ -398,7 +398,7 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
         Some(Interrupted::Expired { kept }) => return expired(store, activation, kept),
         Some(Interrupted::OutOfFuel) => {
             keep_fuel(store);
-            store.deadline.set_reached(false);
+            store.set_deadline_reached(false);
             store.is_out_of_fuel.set(true);
             // It goes on behind the check.
             if let Some(behind) = store.behind_check(store.room.stopped().map_or(0, |at| at.pc)) {
@@ -464,7 +464,7 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
 /// The guest is suspended between two instructions, and notes why.
 fn suspended(store: &Store) -> Stopped {
     let reached = store.limits.words().is_at_epoch();
-    store.deadline.set_reached(reached);
+    store.set_deadline_reached(reached);
     Stopped::Preempted
 }
 

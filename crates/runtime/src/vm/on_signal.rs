@@ -13,6 +13,7 @@ use super::signal_handler::{SignalBehavior, SignalFacts};
 use crate::code::registry;
 use crate::error::Error;
 use crate::fault::classify::{Decision, Facts, Kind, Place, classify};
+use crate::fault::fatal::Handlers;
 use crate::sys::mmap;
 use crate::sys::signal::{self, Action, SignalInfo};
 
@@ -71,7 +72,8 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
         place: place(info, activation),
     };
     let decision = classify(&facts);
-    let handlers = &activation.store().handlers;
+    let handlers = activation.store().known_extras();
+    let handlers = handlers.map(|extras| &extras.handlers);
     if facts.is_of_guest() {
         let shown = SignalFacts {
             trapcode: match decision {
@@ -83,7 +85,10 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
             pc: info.pc,
             address: info.fault_addr,
         };
-        match handlers.signal.ask(&shown) {
+        let said = handlers.map_or(SignalBehavior::Default, |handlers| {
+            handlers.signal.ask(&shown)
+        });
+        match said {
             SignalBehavior::Default => {}
             SignalBehavior::Continue => return Action::Resume,
             SignalBehavior::Terminate => {
@@ -92,7 +97,7 @@ fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {
         }
     }
     match decision {
-        Decision::Forward if facts.is_of_guest() && handlers.has_fatal() => {
+        Decision::Forward if facts.is_of_guest() && handlers.is_some_and(Handlers::has_fatal) => {
             leave(info, activation, Ending::Fatal(info.signum))
         }
         Decision::Forward => Action::Forward,

@@ -17,7 +17,7 @@
 //! return a word: nothing that waits is moved then, it is changed where it is.
 #![allow(unsafe_code, reason = "room R5, SAFETY.md")]
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use core::ops::Range;
 use core::ptr;
 use std::fmt;
@@ -130,7 +130,14 @@ pub(crate) struct Suspension {
     /// What the host function returns in a register when the guest is resumed without a value, if that is all that
     /// it has left to do.
     returns: Cell<Option<u64>>,
-    /// How it goes on otherwise, if no frames of it wait.
+    /// What there is if it has more to do, once one had.
+    more: OnceCell<Box<More>>,
+}
+
+/// The part of a store that deals with suspended host functions that have more to do than to return a word.
+#[derive(Default)]
+struct More {
+    /// How one goes on, if no frames of it wait.
     waiting: Cell<Option<Waiting>>,
     /// Its frames, if they wait. They are not moved from slice to slice, and borrowed while one runs: a host function
     /// that is called meanwhile can't suspend the guest.
@@ -148,32 +155,63 @@ pub(crate) struct Suspension {
 impl Suspension {
     /// Whether the frames of a suspended host function are being unwound.
     pub(crate) fn unwinding(&self) -> bool {
-        self.unwinding.get()
+        self.more.get().is_some_and(|more| more.unwinding.get())
     }
 
     /// How many `catch_traps` were around the slice that runs when it began.
     pub(crate) fn scopes(&self) -> u32 {
-        self.scopes.get()
+        self.more.get().map_or(0, |more| more.scopes.get())
     }
 
     /// Says what the slice that is about to end hands out.
     pub(crate) fn ask(&self, val: YieldedVal, expects: Expects) {
-        self.asked.set(Some((val, expects)));
+        self.more().asked.set(Some((val, expects)));
     }
 
     /// Takes what the guest was resumed with.
     pub(crate) fn take_answer(&self) -> Answer {
-        self.answer.take()
+        self.more().answer.take()
     }
 
     /// Keeps the results of a host function that is done on its fiber.
     pub(super) fn set_results(&self, bits: Bits) {
-        self.results.set(bits);
+        self.more().results.set(bits);
     }
 
     /// The results of a host function that is done on its fiber.
     pub(super) fn results(&self) -> Bits {
-        self.results.get()
+        self.more().results.get()
+    }
+
+    /// Makes it what it is for a new instance.
+    pub(crate) fn renew(&mut self) {
+        self.returns.set(None);
+        if let Some(more) = self.more.get_mut() {
+            **more = More::default();
+        }
+    }
+
+    fn more(&self) -> &More {
+        self.more.get_or_init(Box::default)
+    }
+
+    /// Takes the frames of a host function that wait, if there are any.
+    fn take_fiber(&self) -> Option<OnFiber> {
+        self.more.get()?.on_fiber.take()
+    }
+
+    /// Whether frames of a host function wait for which something holds.
+    fn has_fiber(&self, which: impl FnOnce(&OnFiber) -> bool) -> bool {
+        let on_fiber = self.more.get().map(|more| more.on_fiber.borrow());
+        on_fiber.is_some_and(|on_fiber| on_fiber.as_ref().is_some_and(which))
+    }
+
+    /// Forgets how a host function goes on of which no frames wait.
+    fn forget(&self) {
+        self.returns.set(None);
+        if let Some(more) = self.more.get() {
+            drop(more.waiting.take());
+        }
     }
 }
 
@@ -206,7 +244,7 @@ fn park_erased(caller: &Record, place: Place, (val, expects, next): (YieldedVal,
         Erased::Call(call) => Continuation::Call(call),
     };
     let store = caller.store();
-    store.suspension.waiting.set(Some(Waiting {
+    store.suspension.more().waiting.set(Some(Waiting {
         continuation,
         expects,
         caller,
@@ -227,15 +265,16 @@ pub(super) unsafe fn start_fiber(
     root: impl FnOnce(&super::fiber::Yielder) + 'static,
 ) -> bool {
     let store = caller.store();
-    let outer = store.suspension.scopes.replace(scopes());
+    let more = store.suspension.more();
+    let outer = more.scopes.replace(scopes());
     // SAFETY: passed on from the caller.
     let fiber = unsafe { Fiber::start(root) };
-    store.suspension.scopes.set(outer);
+    more.scopes.set(outer);
     match fiber {
         Ok(None) => !store.is_raised(),
         Ok(Some(fiber)) => {
-            let (val, expects) = store.suspension.asked.take().unwrap_or_default();
-            *store.suspension.on_fiber.borrow_mut() = Some(OnFiber {
+            let (val, expects) = more.asked.take().unwrap_or_default();
+            *more.on_fiber.borrow_mut() = Some(OnFiber {
                 fiber,
                 expects,
                 caller,
@@ -251,6 +290,8 @@ pub(super) unsafe fn start_fiber(
         }
     }
 }
+
+const NOT_SUSPENDED: Error = Error::InvalidArgument("the guest is not suspended");
 
 /// Lets the suspended guest of a store go on; the values that it returns.
 ///
@@ -271,26 +312,28 @@ pub(crate) fn resume(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
     if store.state.get() == State::Preempted {
         return go_on_preempted(store, &answer);
     }
-    if let Some(on_fiber) = &*store.suspension.on_fiber.borrow() {
+    let Some(more) = store.suspension.more.get() else {
+        return Err(NOT_SUSPENDED);
+    };
+    if let Some(on_fiber) = &*more.on_fiber.borrow() {
         on_fiber.fits(&answer)?;
     } else {
-        return resume_waiting(store, answer);
+        return resume_waiting(store, more, answer);
     }
     match store.parked.take() {
-        Some(parked) => go_on_yielded(store, parked, || go_on_fiber(store, answer)),
-        None => Err(Error::InvalidArgument("the guest is not suspended")),
+        Some(parked) => go_on_yielded(store, parked, || go_on_fiber(store, more, answer)),
+        None => Err(NOT_SUSPENDED),
     }
 }
 
 /// Lets a guest go on whose host function has more to do than to return a word.
 #[inline(never)]
-fn resume_waiting(store: &Store, answer: Answer) -> Result<Vec<Val>, Error> {
-    let (Some(waiting), Some(parked)) = (store.suspension.waiting.take(), store.parked.take())
-    else {
-        return Err(Error::InvalidArgument("the guest is not suspended"));
+fn resume_waiting(store: &Store, more: &More, answer: Answer) -> Result<Vec<Val>, Error> {
+    let (Some(waiting), Some(parked)) = (more.waiting.take(), store.parked.take()) else {
+        return Err(NOT_SUSPENDED);
     };
     if let Err(error) = waiting.expects.check(&answer) {
-        store.suspension.waiting.set(Some(waiting));
+        more.waiting.set(Some(waiting));
         store.parked.set(Some(parked));
         return Err(error);
     }
@@ -323,7 +366,7 @@ fn go_on_yielded(
 fn go_on_preempted(store: &Store, answer: &Answer) -> Result<Vec<Val>, Error> {
     Expects::default().check(answer)?;
     let Some(parked) = store.parked.take() else {
-        return Err(Error::InvalidArgument("the guest is not suspended"));
+        return Err(NOT_SUSPENDED);
     };
     store.is_out_of_fuel.set(false);
     if store.counts_fuel() {
@@ -431,8 +474,7 @@ impl OnFiber {
 }
 
 /// Lets the frames of a host function go on; its result, if that is to be in a register.
-fn go_on_fiber(store: &Store, answer: Answer) -> u64 {
-    let suspension = &store.suspension;
+fn go_on_fiber(store: &Store, suspension: &More, answer: Answer) -> u64 {
     let mut slot = suspension.on_fiber.borrow_mut();
     let Some(on_fiber) = &mut *slot else { return 0 };
     suspension.answer.set(answer);
@@ -448,7 +490,7 @@ fn go_on_fiber(store: &Store, answer: Answer) -> u64 {
     let place = on_fiber.place;
     *slot = None;
     // If it failed, or suspended the guest by its return value, a request is there.
-    place.put(&suspension.results())
+    place.put(&suspension.results.get())
 }
 
 /// Lets the host function go on; its result, if that is to be in a register.
@@ -489,10 +531,9 @@ pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
     if is_of_other_thread(store) {
         return Err(Error::OtherThread);
     }
-    let on_fiber = store.suspension.on_fiber.take();
+    let on_fiber = store.suspension.take_fiber();
     // Suspended from outside, or by what it returned, a host function has no frames that wait.
-    drop(store.suspension.waiting.take());
-    store.suspension.returns.set(None);
+    store.suspension.forget();
     store.yielded.set(None);
     let parked = store.parked.take();
     if let Some(mut on_fiber) = on_fiber {
@@ -517,10 +558,8 @@ pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
 
 /// Whether frames of another thread wait.
 fn is_of_other_thread(store: &Store) -> bool {
-    let on_fiber = store.suspension.on_fiber.borrow();
-    on_fiber
-        .as_ref()
-        .is_some_and(|on_fiber| !on_fiber.fiber.is_of_this_thread())
+    let is_other = |on_fiber: &OnFiber| !on_fiber.fiber.is_of_this_thread();
+    store.suspension.has_fiber(is_other)
 }
 
 /// Unwinds the frames of a fiber; whether that can be done.
@@ -528,13 +567,13 @@ fn unwind(store: &Store, fiber: &mut Fiber) -> bool {
     if cfg!(panic = "abort") {
         return false;
     }
-    store.suspension.unwinding.set(true);
+    let more = store.suspension.more();
+    more.unwinding.set(true);
     let done = fiber.slice(Wake::Unwind);
-    store.suspension.unwinding.set(false);
+    more.unwinding.set(false);
     // What it says at last is nobody's business any more: the guest is given up.
     drop(store.take_outcome());
-    store.suspension.returns.set(None);
-    drop(store.suspension.waiting.take());
+    store.suspension.forget();
     store.yielded.set(None);
     done
 }
@@ -556,14 +595,14 @@ pub(crate) fn abandon_for_good(store: &Store) {
         return;
     }
     // Frames of another thread: they can't be unwound here, and what they own must stay.
-    if let Some(on_fiber) = store.suspension.on_fiber.take() {
+    if let Some(on_fiber) = store.suspension.take_fiber() {
         on_fiber.leak();
     }
 }
 
 /// Whether frames of a host function wait, which can go on on one thread only.
 pub(crate) fn is_bound(store: &Store) -> bool {
-    store.suspension.on_fiber.borrow().is_some()
+    store.suspension.has_fiber(|_| true)
 }
 
 /// Where a suspended guest stands; nothing if it is not suspended.

@@ -53,7 +53,7 @@ pub(crate) unsafe extern "C" fn on_request() -> *const Resume {
             return ptr::null();
         }
         match catch_unwind(AssertUnwindSafe(|| decide(store, activation))) {
-            Ok(Some(resume)) => store.exceptions.resume_at(resume),
+            Ok(Some(resume)) => store.exceptions().resume_at(resume),
             Ok(None) => ptr::null(),
             Err(payload) => {
                 store.raise(Outcome::Panic(payload));
@@ -123,7 +123,7 @@ fn catcher(
                     .exn_handle(exn.clone(), words)
                     .map_err(|code| Outcome::Trap(code, None))?;
             }
-            resume.values = store.exceptions.keep_caught(exn);
+            resume.values = store.exceptions().keep_caught(exn);
             return Ok(Some(resume));
         }
         // SAFETY: both words lie in the mapped stack, as just checked; frames keep the form
