@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// With which settings the engines run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +140,8 @@ impl Pair {
 }
 
 /// What [`repeat`] gives on several threads at a time, each of which does it: the time of the slowest, from when
-/// all are there.
+/// all are there. Each has a processor of its own, if there are so many: the system would begin some samples with two
+/// on one.
 fn repeat_on(
     threads: usize,
     count: u64,
@@ -150,14 +152,17 @@ fn repeat_on(
     }
     let ready = Barrier::new(threads);
     let samples = thread::scope(|scope| {
-        let run = || {
+        let run = |number| {
+            pin_to(number);
             // What a thread does first is not what is measured.
             let first = operation(0);
             ready.wait();
             first?;
             repeat(count, &operation)
         };
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        let threads: Vec<_> = (0..threads)
+            .map(|number| scope.spawn(move || run(number)))
+            .collect();
         let join = |thread: thread::ScopedJoinHandle<'_, Result<Sample>>| {
             thread.join().unwrap_or_else(|_| bail!("a thread panicked"))
         };
@@ -165,6 +170,20 @@ fn repeat_on(
     })?;
     let slowest = samples.iter().max_by_key(|sample| sample.elapsed);
     slowest.copied().context("there are no threads")
+}
+
+/// Keeps this thread on one of the processors that it may use, as many behind the first as `number` says. Where there
+/// are not so many or the system refuses, it stays where it is.
+fn pin_to(number: usize) {
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return;
+    };
+    let mut processors = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor));
+    if let Some(processor) = processors.nth(number) {
+        let mut only = CpuSet::new();
+        only.set(processor);
+        let _ = sched_setaffinity(None, &only);
+    }
 }
 
 /// The loop that every runner is: times `count` calls of `operation` and adds up their results.
