@@ -83,7 +83,9 @@ impl SlotState {
 }
 
 /// What keeps a region alive for one slot in use. Each has its own, so that threads don't meet at the region's
-/// count.
+/// count, and each a cache line of its own, so that they don't meet at that of a neighbour on the heap, which halved
+/// the speed of two threads.
+#[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Lease(Arc<RegionInner>);
 
