@@ -352,3 +352,29 @@ fn a_typed_call_takes_and_gives_all_kinds_of_numbers() {
     let foreign = one_thread().block_on(turn.call_async(&mut other, (0, 0, 0.0, 0.0)));
     assert!(matches!(foreign, Err(RuntimeError::ForeignReference)));
 }
+
+#[test]
+fn a_guest_that_waits_for_what_is_always_ready_leaves_the_thread_to_the_others() {
+    let mut sandbox = Sandbox::with(2, &Limits::default());
+    let ready = |_: &Vmctx<'_>| Awaiting::new(async { Ok::<_, HostError>(()) });
+    sandbox
+        .linker
+        .func("h", "ready", ready)
+        .expect("a new name");
+    let wat = r#"(module (import "h" "ready" (func $ready))
+        (func (export "for_ever") (loop $l (call $ready) (br $l)))
+        (func (export "once") (result i32) (call $ready) (i32.const 4)))"#;
+    let (mut endless, mut short) = (sandbox.instance(wat), sandbox.instance(wat));
+    one_thread().block_on(async move {
+        let endless = tokio::task::spawn(async move {
+            let slice = Duration::from_micros(200);
+            drop(endless.run_async("for_ever", &[]).with_slice(slice).await);
+        });
+        // The endless one is polled first, and gives the thread back.
+        tokio::task::yield_now().await;
+        let once = tokio::task::spawn(async move { value(short.run_async("once", &[]).await) });
+        assert_eq!(once.await.expect("no panic").i32(), Some(4));
+        endless.abort();
+        assert!(endless.await.is_err_and(|error| error.is_cancelled()));
+    });
+}

@@ -11,6 +11,8 @@ mod parked;
 mod preempt;
 mod races;
 mod scheduler;
+mod scheduler_awaiting;
+mod scheduler_races;
 mod stepping;
 mod system_calls;
 mod table;

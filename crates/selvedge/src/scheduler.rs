@@ -1,26 +1,29 @@
 //! Many guests on a few threads: each runs for a slice of time, and then the next has its turn.
 //!
 //! ```text
-//!  spawn --> queue --> a worker: run_for, resume_for --> returned, failed, deadline, ... --> Ticket::wait
-//!              ^                  |
-//!              '--- preempted <---'
+//!  spawn --> queue --> a worker: a turn of the guest --> returned, failed, deadline, ... --> Ticket::wait
+//!             ^ ^                 |         |
+//!             | '-- preempted <---'         | its future is not ready
+//!             '---- woken <--- waiting <----'
 //! ```
 //!
-//! What a task is, and what becomes of it, is in `scheduler/task.rs`.
+//! What a task is, and what becomes of it, is in `scheduler/task.rs`; those that wait are in `scheduler/waiting.rs`.
 
 mod task;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use selvedge_runtime::{Engine, Error};
 
 pub use task::{Canceller, Ending, Outcome, Task, Ticket};
-use task::{Control, Job, Stop};
+use task::{Control, Job, Stop, Turn};
+use waiting::Waiting;
 
 /// Runs any number of guests on a few threads of its own, in turn, so that none keeps the others from running.
 ///
@@ -30,11 +33,17 @@ use task::{Control, Job, Stop};
 /// [cancel](Ticket::cancel) it.
 ///
 /// A slice is a time of the clock, as for [`Instance::run_for`](crate::Instance::run_for); host functions are not
-/// interrupted, and one that waits holds its thread. Threads without a guest sleep, and no lock is held while a guest
-/// runs. A panic of a host function ends its guest and nothing else.
+/// interrupted, and one that waits holds its thread. One that returns a future ([`Awaiting`](crate::Awaiting)) does not,
+/// nor does an [`AsyncLimiter`](crate::AsyncLimiter): the scheduler polls what they give, and a guest whose future is not
+/// ready leaves the queue until the future's waker is called, and has its turn then. Futures are polled on the scheduler's
+/// threads, with no executor around them: what needs one, as tokio's timers do, is spawned there by the host function,
+/// which returns a future that awaits its handle.
 ///
-/// Dropping the scheduler ends its guests, queued and running, with [`Ending::ShutDown`], and waits for its threads,
-/// and so for host functions that are being called.
+/// Threads without a guest sleep, and no lock is held while a guest runs or a future is polled. A panic of a host function
+/// or of its future ends its guest and nothing else.
+///
+/// Dropping the scheduler ends its guests, queued, waiting and running, with [`Ending::ShutDown`], and waits for its
+/// threads, and so for host functions that are being called.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -74,9 +83,21 @@ struct Shared {
 
 struct State {
     queue: VecDeque<Job>,
-    /// Whose job each thread has.
-    running: Vec<Option<Arc<Control>>>,
+    waiting: Waiting,
+    threads: Vec<Worker>,
     closed: bool,
+}
+
+/// What a thread does.
+#[derive(Default)]
+enum Worker {
+    /// It looks for what is next, or it is over.
+    #[default]
+    Looks,
+    /// It has the job of this guest.
+    Has(Arc<Control>),
+    /// It sleeps, until then if nobody wakes it.
+    Sleeps(Option<Instant>),
 }
 
 impl Scheduler {
@@ -98,7 +119,8 @@ impl Scheduler {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
                     queue: VecDeque::new(),
-                    running: Vec::new(),
+                    waiting: Waiting::default(),
+                    threads: Vec::new(),
                     closed: false,
                 }),
                 work: Condvar::new(),
@@ -107,7 +129,7 @@ impl Scheduler {
             workers: Vec::new(),
         };
         for worker in 0..threads {
-            scheduler.shared.lock().running.push(None);
+            scheduler.shared.lock().threads.push(Worker::Looks);
             let shared = scheduler.shared.clone();
             let started = thread::Builder::new()
                 .name(format!("selvedge-{worker}"))
@@ -123,7 +145,7 @@ impl Scheduler {
 
     /// Puts a guest at the end of the queue. Does not wait; may be called by host functions, too.
     pub fn spawn(&self, task: Task) -> Ticket {
-        let (job, ticket) = task.accept();
+        let (job, ticket) = task.accept(&self.shared);
         self.shared.lock().queue.push_back(job);
         self.shared.work.notify_one();
         ticket
@@ -133,19 +155,25 @@ impl Scheduler {
     pub fn queued(&self) -> usize {
         self.shared.lock().queue.len()
     }
+
+    /// Guests that wait for a future, and so for no turn. It may have changed when the caller looks.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().waiting.len()
+    }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic is done under the lock, and nothing of the embedder's is dropped.
+        // Nothing that can panic is done under the lock, and nothing of the embedder's is called or dropped, so a waker
+        // may be called anywhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a thread does.
     fn work(&self, worker: usize) {
-        let mut unfinished = None;
-        while let Some(job) = self.next(worker, unfinished.take()) {
-            unfinished = job.run(self.slice);
+        let mut turn = Turn::Ended;
+        while let Some(job) = self.next(worker, turn) {
+            turn = job.run(self.slice);
         }
     }
 
@@ -153,27 +181,88 @@ impl Shared {
     ///
     /// Both are done under one lock, so that the queue is never longer afterwards than it was before, and nobody
     /// needs to be woken for it.
-    fn next(&self, worker: usize, unfinished: Option<Job>) -> Option<Job> {
+    fn next(&self, worker: usize, turn: Turn) -> Option<Job> {
+        // Dropped when the lock is not held any more.
+        let _former;
         let mut state = self.lock();
-        state.running[worker] = None;
+        _former = mem::take(&mut state.threads[worker]);
         if state.closed {
             drop(state);
-            if let Some(job) = unfinished {
+            if let Turn::Preempted(job) | Turn::Waits(job) = turn {
                 job.end(Ending::ShutDown);
             }
             return None;
         }
-        state.queue.extend(unfinished);
+        match turn {
+            Turn::Ended => {}
+            Turn::Waits(job) if !job.control().is_woken() => self.put_aside(&mut state, job),
+            Turn::Preempted(job) | Turn::Waits(job) => state.queue.push_back(job),
+        }
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(job) = state.queue.pop_front() {
-                state.running[worker] = Some(job.control());
+            let late = state.waiting.take_late();
+            if let Some(job) = late.or_else(|| state.queue.pop_front()) {
+                // Its future is polled after this, so whoever has woken it before need not be heard.
+                job.control().set_woken(false);
+                state.threads[worker] = Worker::Has(job.control().clone());
                 return Some(job);
             }
-            let waited = self.work.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
+            let until = state.waiting.first_deadline();
+            state.threads[worker] = Worker::Sleeps(until);
+            state = match until {
+                None => {
+                    let waited = self.work.wait(state);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+                Some(until) => {
+                    let len = until.saturating_duration_since(Instant::now());
+                    let waited = self.work.wait_timeout(state, len);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            state.threads[worker] = Worker::Looks;
+        }
+    }
+
+    /// Has a guest wait until it is woken or its deadline comes.
+    fn put_aside(&self, state: &mut State, job: Job) {
+        let deadline = job.deadline();
+        state.waiting.insert(job);
+        let sleeps_longer = |thread: &Worker| match (thread, deadline) {
+            (Worker::Sleeps(None), Some(_)) => true,
+            (Worker::Sleeps(Some(until)), Some(deadline)) => *until > deadline,
+            _ => false,
+        };
+        // This thread may find other guests to run: whichever sleeps then must not sleep too long. All of them are told,
+        // since the one that is woken first may be given something else to do.
+        if state.threads.iter().any(sleeps_longer) {
+            self.work.notify_all();
+        }
+    }
+
+    /// The guest of a control is to have a turn: something has happened to the future that it waits for, or somebody
+    /// wants its end. May be called at any time, and does nothing for one that has ended.
+    fn wake(&self, control: &Control) {
+        let mut state = self.lock();
+        control.set_woken(true);
+        // It may be in the queue, or with a thread, which looks at what was just set.
+        let Some(job) = state.waiting.take(control) else {
+            return;
+        };
+        if control.is_stopped() {
+            state.queue.push_front(job);
+        } else {
+            state.queue.push_back(job);
+        }
+        let one_sleeps = state
+            .threads
+            .iter()
+            .any(|thread| matches!(thread, Worker::Sleeps(_)));
+        drop(state);
+        if one_sleeps {
+            self.work.notify_one();
         }
     }
 }
@@ -183,13 +272,18 @@ impl Drop for Scheduler {
         let mut state = self.shared.lock();
         state.closed = true;
         let queue = mem::take(&mut state.queue);
-        let running: Vec<_> = state.running.iter().flatten().cloned().collect();
+        let waiting = mem::take(&mut state.waiting);
+        let running = |thread: &Worker| match thread {
+            Worker::Has(control) => Some(control.clone()),
+            Worker::Looks | Worker::Sleeps(_) => None,
+        };
+        let running: Vec<_> = state.threads.iter().filter_map(running).collect();
         drop(state);
         self.shared.work.notify_all();
         for control in running {
             control.stop(Stop::ShutDown);
         }
-        for job in queue {
+        for job in queue.into_iter().chain(waiting.into_jobs()) {
             job.end(Ending::ShutDown);
         }
         for worker in self.workers.drain(..) {
@@ -208,6 +302,7 @@ impl fmt::Debug for Scheduler {
             .field("threads", &self.workers.len())
             .field("slice", &self.shared.slice)
             .field("queued", &self.queued())
+            .field("waiting", &self.waiting())
             .finish()
     }
 }

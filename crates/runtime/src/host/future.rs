@@ -3,7 +3,7 @@
 //! ```text
 //!  RunAsync::poll --> run_for, resume_for --> guest --> host function returns Awaiting(future)
 //!       ^                                                 | the guest is suspended; no frame of the host waits
-//!       '--- poll the future; ready: resume with its output <--'
+//!       '--- poll the future (`awaited.rs`); ready: resume with its output <--'
 //!  slice over: wake myself, Pending --> others get the thread
 //!  killed while it waits: woken (`stop/task.rs`); the future is dropped, the guest ends
 //! ```
@@ -11,17 +11,17 @@
 //! Nothing here knows an executor. The guest needs no code for it: its slices are cut from outside, see
 //! `stop/preempt.rs`. What is not here: how a guest is suspended (`host/suspend.rs`).
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use selvedge_artifact::types::FuncType;
 
 use crate::error::Error;
+use crate::host::awaited::{Awaited, Output};
 use crate::host::error::HostError;
 use crate::host::func::{HostReturn, WasmResults};
 use crate::host::suspend::{Flow, Yield, YieldedVal};
@@ -29,12 +29,6 @@ use crate::host::vmctx::Vmctx;
 use crate::instance::Instance;
 use crate::value::{RunResult, Val};
 use crate::vm::callee::Callee;
-
-/// The output of a host function's future, whose type its continuation knows.
-type Output = Box<dyn Any + Send>;
-
-/// What a guest hands out that waits for a future.
-struct Pending(Pin<Box<dyn Future<Output = Output> + Send>>);
 
 /// The output on its way back to who waits for it in the guest, or the panic of the future.
 struct Done<T>(std::thread::Result<T>);
@@ -62,7 +56,7 @@ pub(crate) fn awaiting<A: Send + 'static, T: WasmResults>(
     next: impl FnOnce(&Vmctx<'_>, A) -> Result<Flow<T>, HostError> + Send + 'static,
 ) -> Yield<T> {
     let caught = Caught(Box::pin(future));
-    let pending = Pending(Box::pin(async move {
+    let pending = Awaited::Pending(Box::pin(async move {
         let done: Output = Box::new(Done(caught.await));
         done
     }));
@@ -123,7 +117,6 @@ enum Step {
     Run(String, Vec<Val>),
     Call(Box<TypedCall>),
     GoOn,
-    Await(Pending),
     /// Something panics, or has.
     Torn,
     Over,
@@ -140,8 +133,6 @@ pub struct RunAsync<'a> {
     step: Step,
     slice: Option<Duration>,
     fuel: Option<u64>,
-    /// Whether a task was told to who may end the guest.
-    is_woken: bool,
     epochs: Option<u64>,
 }
 
@@ -201,23 +192,6 @@ impl RunAsync<'_> {
         self.slice = None;
         self
     }
-
-    /// Runs the guest until it waits, its slice is over, or it ends.
-    fn advance(
-        &mut self,
-        step: impl FnOnce(&mut Instance) -> Result<RunResult, Error>,
-    ) -> Result<RunResult, Error> {
-        let step = |instance: &mut Instance| {
-            instance.store.is_awaited.set(true);
-            let result = step(instance);
-            instance.store.is_awaited.set(false);
-            result
-        };
-        match self.slice {
-            Some(slice) => self.instance.for_slice(slice, step),
-            None => step(self.instance),
-        }
-    }
 }
 
 impl Future for RunAsync<'_> {
@@ -227,20 +201,24 @@ impl Future for RunAsync<'_> {
         if let Some(ticks) = self.epochs {
             self.instance.set_epoch_deadline(ticks)?;
         }
+        let slice = self.slice;
+        let began = Instant::now();
         loop {
             let result = match std::mem::replace(&mut self.step, Step::Torn) {
-                Step::Run(entrypoint, args) => {
-                    self.advance(|instance| instance.run(&entrypoint, &args))
-                }
-                Step::Call(call) => self.advance(|instance| {
+                Step::Run(entrypoint, args) => self
+                    .instance
+                    .awaited(slice, |instance| instance.run(&entrypoint, &args)),
+                Step::Call(call) => self.instance.awaited(slice, |instance| {
                     let TypedCall { callee, ty, args } = *call;
                     instance.run_callee(&callee, &ty, &args)
                 }),
-                Step::GoOn => self.advance(Instance::resume),
-                Step::Await(pending) => match ready!(self.poll_pending(pending, cx)) {
-                    Some(output) => self.advance(|instance| instance.resume_with(Some(output))),
-                    None => self.instance.end_suspended(),
-                },
+                Step::GoOn => {
+                    if self.instance.poll_awaited(cx).is_pending() {
+                        self.step = Step::GoOn;
+                        return Poll::Pending;
+                    }
+                    self.instance.resume_awaited(slice)
+                }
                 over @ (Step::Torn | Step::Over) => {
                     self.step = over;
                     return Poll::Ready(Err(Error::InvalidArgument("the run is over")));
@@ -254,16 +232,14 @@ impl Future for RunAsync<'_> {
                 }
                 Ok(RunResult::EpochReached) if self.epochs.is_some() => Step::GoOn,
                 Ok(RunResult::Preempted) => Step::GoOn,
-                Ok(RunResult::Yielded(val)) => match val.downcast::<Pending>() {
-                    Ok(pending) => {
-                        self.step = Step::Await(*pending);
+                Ok(RunResult::Yielded(_)) if self.instance.is_awaiting() => {
+                    // What it waits for may always be ready: that is no reason to keep the thread.
+                    if slice.is_none_or(|slice| began.elapsed() < slice) {
+                        self.step = Step::GoOn;
                         continue;
                     }
-                    Err(val) => {
-                        self.step = Step::Over;
-                        return Poll::Ready(Ok(RunResult::Yielded(val)));
-                    }
-                },
+                    Step::GoOn
+                }
                 result => {
                     self.step = Step::Over;
                     return Poll::Ready(result);
@@ -275,37 +251,10 @@ impl Future for RunAsync<'_> {
     }
 }
 
-impl RunAsync<'_> {
-    /// Polls what the guest waits for: the output, or nothing if somebody wants the end of the guest. Then the future
-    /// is dropped already.
-    fn poll_pending(&mut self, mut pending: Pending, cx: &mut Context<'_>) -> Poll<Option<Output>> {
-        let guest = self.instance.store.interruptible();
-        if guest.words.is_to_end() {
-            return Poll::Ready(None);
-        }
-        if let Poll::Ready(output) = pending.0.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        if guest.wakes(cx.waker()) {
-            return Poll::Ready(None);
-        }
-        self.is_woken = true;
-        self.step = Step::Await(pending);
-        Poll::Pending
-    }
-}
-
 impl Drop for RunAsync<'_> {
     fn drop(&mut self) {
-        // If the guest's run has panicked, this was not done.
-        self.instance.store.is_awaited.set(false);
-        if self.is_woken
-            && let Some(hook) = self.instance.store.known_wait_hook()
-        {
-            hook.task().forget();
-        }
         // In the beginning nothing has run, and in the end the caller has what came of it.
-        if matches!(self.step, Step::GoOn | Step::Await(_) | Step::Torn) {
+        if matches!(self.step, Step::GoOn | Step::Torn) {
             self.instance.give_up();
         }
     }
@@ -340,7 +289,8 @@ impl Instance {
     }
 
     /// Lets a suspended guest go on as a future. `yielded` is what it has handed out, or nothing: if a host function
-    /// waits for a future, as after [`Instance::run`], that future is in there.
+    /// waits for a future, as after [`Instance::run`], that future is in there. One that the instance keeps
+    /// ([`Instance::is_awaiting`]) is waited for if no other is given.
     ///
     /// # Errors
     ///
@@ -350,11 +300,8 @@ impl Instance {
     ///
     /// As [`Instance::run_async`].
     pub fn resume_async(&mut self, yielded: YieldedVal) -> RunAsync<'_> {
-        let step = match yielded.downcast::<Pending>() {
-            Ok(pending) => Step::Await(*pending),
-            Err(_) => Step::GoOn,
-        };
-        self.in_slices(step)
+        self.keep_awaited(yielded);
+        self.in_slices(Step::GoOn)
     }
 
     /// Calls a function as a future.
@@ -368,7 +315,6 @@ impl Instance {
             step,
             slice: Some(SLICE),
             fuel: None,
-            is_woken: false,
             epochs: None,
         }
     }

@@ -1,5 +1,6 @@
 //! Host functions: how they are defined, what they see of the guest, how they fail.
 
+pub(crate) mod awaited;
 pub(crate) mod error;
 pub(crate) mod func;
 pub(crate) mod future;

@@ -39,6 +39,11 @@ impl YieldedVal {
         Self(Some(Box::new(val)))
     }
 
+    /// A value that is in its box.
+    pub(crate) fn of<A: Any + Send>(val: Box<A>) -> Self {
+        Self(Some(val))
+    }
+
     /// Whether the guest handed out nothing. A value of type `()` is something.
     pub fn is_none(&self) -> bool {
         self.0.is_none()

@@ -7,12 +7,13 @@
 //!
 //! Whoever wants the end says so before it takes the waker, and the task looks after it has left its waker there: so
 //! one of them sees the other. A waker that is called once too often does no harm; one that is kept too long
-//! would keep a task alive, so it is taken away with the run.
+//! would keep a task alive, so it is taken away when the wait is over.
 
 use std::sync::PoisonError;
 use std::task::Waker;
 
 use super::parking::Interruptible;
+use crate::instance::store::Store;
 use crate::primitive::{Mutex, MutexGuard};
 
 /// The task that waits with a guest, if one does.
@@ -48,10 +49,27 @@ impl Task {
     }
 }
 
+impl Store {
+    /// Has a task woken when somebody wants the end of the run, as [`Interruptible::wakes`].
+    pub(crate) fn wakes(&self, waker: &Waker) -> bool {
+        self.suspension.set_task_known(true);
+        self.interruptible().wakes(waker)
+    }
+
+    /// Has no task woken any more: the guest does not wait, or not for that task.
+    pub(crate) fn forget_task(&self) {
+        if self.suspension.set_task_known(false)
+            && let Some(hook) = self.known_wait_hook()
+        {
+            hook.task().forget();
+        }
+    }
+}
+
 impl Interruptible<'_> {
     /// Has a task woken when somebody wants the end of the run; whether somebody does already, and it may not be
     /// woken for that.
-    pub(crate) fn wakes(&self, waker: &Waker) -> bool {
+    fn wakes(&self, waker: &Waker) -> bool {
         self.hook.task().register(waker);
         self.words.is_to_end()
     }

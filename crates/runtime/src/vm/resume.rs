@@ -150,12 +150,22 @@ struct More {
     /// `catch_traps` around the slice that runs.
     scopes: Cell<u32>,
     unwinding: Cell<bool>,
+    /// Whether a task was told to who may end the guest.
+    is_task_known: Cell<bool>,
 }
 
 impl Suspension {
     /// Whether the frames of a suspended host function are being unwound.
     pub(crate) fn unwinding(&self) -> bool {
         self.more.get().is_some_and(|more| more.unwinding.get())
+    }
+
+    /// Notes whether a task is known to who may end the guest; whether one was.
+    pub(crate) fn set_task_known(&self, known: bool) -> bool {
+        match self.more.get() {
+            None if !known => false,
+            _ => self.more().is_task_known.replace(known),
+        }
     }
 
     /// How many `catch_traps` were around the slice that runs when it began.
@@ -531,6 +541,7 @@ pub(crate) fn abandon(store: &Store) -> Result<(), Error> {
     if is_of_other_thread(store) {
         return Err(Error::OtherThread);
     }
+    store.forget_task();
     let on_fiber = store.suspension.take_fiber();
     // Suspended from outside, or by what it returned, a host function has no frames that wait.
     store.suspension.forget();

@@ -2,8 +2,11 @@
 
 use std::any::Any;
 use std::fmt;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -11,6 +14,8 @@ use selvedge_runtime::{
     Error, Instance, InstanceHandle, KillSwitch, RunResult, TerminationDetails, UntypedRetVal, Val,
     YieldedVal,
 };
+
+use super::Shared;
 
 /// How a guest begins, or goes on, for its first slice.
 type First = Box<dyn FnOnce(&mut Instance, Duration) -> Result<RunResult, Error> + Send>;
@@ -29,14 +34,15 @@ impl Task {
         let entrypoint = entrypoint.to_owned();
         let args = args.to_vec();
         Self::new(instance, move |instance, slice| {
-            instance.run_for(slice, &entrypoint, &args)
+            instance.run_async_for(slice, &entrypoint, &args)
         })
     }
 
-    /// Lets a suspended guest go on, as [`Instance::resume`]: one that was preempted, or that a host function
-    /// suspended and that expects no value.
+    /// Lets a suspended guest go on, as [`Instance::resume`]: one that was preempted, that a host function
+    /// suspended and that expects no value, or that waits for a future which its instance keeps
+    /// ([`Instance::is_awaiting`]), as after its deadline.
     pub fn resume(instance: InstanceHandle) -> Self {
-        Self::new(instance, |instance, slice| instance.resume_for(slice))
+        Self::new(instance, |instance, slice| instance.resume_async_for(slice))
     }
 
     fn new(
@@ -52,9 +58,9 @@ impl Task {
 
     /// Ends the guest with [`Ending::DeadlineExceeded`] if it has not ended by then. Without, it may run for ever.
     ///
-    /// A guest that runs is suspended at its deadline, a few microseconds late; one that waits in the queue ends when
-    /// its turn comes; one that is in a host function when that returns. One whose turn comes first after its
-    /// deadline has not begun.
+    /// A guest that runs is suspended at its deadline, a few microseconds late; one that waits for a future ends then,
+    /// or when the next thread comes from its guest; one that waits in the queue when its turn comes; one that is in a host
+    /// function when that returns. One whose turn comes first after its deadline has not begun.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
@@ -62,16 +68,19 @@ impl Task {
     }
 
     /// The two ends of what is to be done.
-    pub(super) fn accept(self) -> (Job, Ticket) {
+    pub(super) fn accept(self, shared: &Arc<Shared>) -> (Job, Ticket) {
         let control = Arc::new(Control {
             switch: self.instance.kill_switch(),
             stop: OnceLock::new(),
+            shared: shared.clone(),
+            woken: AtomicBool::new(false),
         });
         let answer = Arc::new(Answer {
             outcome: Mutex::new(None),
             ended: Condvar::new(),
         });
         let job = Job {
+            awaits: self.instance.is_awaiting(),
             instance: self.instance,
             first: Some(self.first),
             deadline: self.deadline,
@@ -100,8 +109,8 @@ pub enum Ending {
     /// The function returned these values.
     Returned(UntypedRetVal),
     /// A host function suspended the guest and handed out a value or nothing. Whoever has the answer resumes the
-    /// instance, or puts it into a scheduler again by [`Task::resume`]; if it is a future that the guest waits for, there
-    /// is [`Instance::resume_async`].
+    /// instance, or puts it into a scheduler again by [`Task::resume`]. A guest that waits for a future is not given back
+    /// for it.
     Yielded(YieldedVal),
     /// The guest has no fuel left and is to be suspended then ([`Instance::set_suspend_on_out_of_fuel`]). It goes on by
     /// [`Task::resume`] once it has been given more.
@@ -114,15 +123,17 @@ pub enum Ending {
     /// ([`Linker::suspending_func`](crate::Linker::suspending_func)), whose frames can't leave the thread: host
     /// functions for guests of schedulers say by what they return that they suspend ([`Yield`](crate::Yield)).
     Failed(Error),
-    /// A host function panicked with this payload. Where panics are values ([`Instance::set_catch_panics`]) it is
+    /// A host function panicked with this payload, or its future did. Where panics are values ([`Instance::set_catch_panics`]) it is
     /// [`Ending::Failed`].
     Panicked(Box<dyn Any + Send>),
     /// The guest had not ended at its deadline. If it had begun it is suspended where it stood then, and can be looked
-    /// at ([`Instance::backtrace`]), resumed or reset.
+    /// at ([`Instance::backtrace`]), resumed or reset. The future that it waits for, if it does, is kept by its instance.
     DeadlineExceeded,
-    /// [`Ticket::cancel`] or a [`Canceller`] ended the guest. The instance must be reset before it runs again.
+    /// [`Ticket::cancel`] or a [`Canceller`] ended the guest. A future that it waited for is dropped. The instance must be
+    /// reset before it runs again.
     Cancelled,
-    /// The scheduler was dropped. The instance must be reset before it runs again.
+    /// The scheduler was dropped. A future that the guest waited for is dropped. The instance must be reset before it runs
+    /// again.
     ShutDown,
 }
 
@@ -135,11 +146,12 @@ pub struct Outcome {
     /// The instance, as the guest left it. `None` only if it was suspended in the middle of a host function, which
     /// was unwound on its thread, see [`Ending::Failed`].
     pub instance: Option<InstanceHandle>,
-    /// Time that a processor spent on the guest and the host functions it called on its thread, and on entering and
-    /// leaving it; waiting is not in it. It is the sum over its slices, read from the thread's own clock
+    /// Time that a processor spent on the guest, the host functions it called on its thread and polling their futures, and
+    /// on entering and leaving it; waiting is not in it. It is the sum over its slices, read from the thread's own clock
     /// (`CLOCK_THREAD_CPUTIME_ID`).
     pub cpu_time: Duration,
-    /// Slices in which it ran; 0 if it has not begun.
+    /// Turns in which it ran, by itself or to the end of its slice; 0 if it has not begun. Polls of a future that was not
+    /// ready are none.
     pub slices: u64,
 }
 
@@ -164,13 +176,43 @@ pub(super) struct Control {
     switch: KillSwitch,
     /// The first reason to end the guest; nothing of the kind if it had ended before there was one.
     stop: OnceLock<Option<Stop>>,
+    shared: Arc<Shared>,
+    /// Whether the guest was woken since its last turn began. Read and written under the lock of the queue.
+    woken: AtomicBool,
+}
+
+/// A control is the waker of its guest. Futures may keep it as long as they like: the guest has the control, and not the
+/// other way round.
+impl Wake for Control {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.shared.wake(self);
+    }
 }
 
 impl Control {
-    /// Ends the guest: now if it runs, otherwise when its turn comes.
+    /// Whether the guest was woken since its last turn began.
+    pub(super) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the guest is woken, or that its turn begins.
+    pub(super) fn set_woken(&self, woken: bool) {
+        self.woken.store(woken, Ordering::Relaxed);
+    }
+
+    /// Whether somebody ends the guest, or it has ended.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.get().is_some()
+    }
+
+    /// Ends the guest: now if it runs, with the next turn if it waits, otherwise when its turn comes.
     pub(super) fn stop(&self, stop: Stop) {
         if self.stop.set(Some(stop)).is_ok() {
-            // That it has ended by itself is nothing to worry about.
+            // That it has ended by itself is nothing to worry about. If it waits for a future, this wakes it.
             let _ = self.switch.terminate();
         }
     }
@@ -194,11 +236,23 @@ impl Answer {
     }
 }
 
+/// What becomes of a guest in a turn.
+pub(super) enum Turn {
+    /// It has ended, and was given back.
+    Ended,
+    /// It is to have its next turn after the others.
+    Preempted(Job),
+    /// It is to have its next turn when it is woken.
+    Waits(Job),
+}
+
 /// A guest that a scheduler has, wherever it is in the queue.
 pub(super) struct Job {
     instance: InstanceHandle,
     /// Until its first slice.
     first: Option<First>,
+    /// Whether it waits for a future, which its instance keeps.
+    awaits: bool,
     deadline: Option<Instant>,
     cpu_time: Duration,
     slices: u64,
@@ -207,29 +261,31 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn control(&self) -> Arc<Control> {
-        self.control.clone()
+    pub(super) fn control(&self) -> &Arc<Control> {
+        &self.control
     }
 
-    /// Lets the guest run for a slice. The job again, if it has not ended.
-    pub(super) fn run(mut self, slice: Duration) -> Option<Self> {
-        let slice = match self.allowed(slice) {
-            Ok(slice) => slice,
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Lets the guest run for a slice, if it does not wait.
+    pub(super) fn run(mut self, slice: Duration) -> Turn {
+        let left = match self.allowed(slice) {
+            Ok(left) => left,
             Err(ending) => return self.end(ending),
         };
-        let first = self.first.take();
-        let instance = &mut *self.instance;
         let began = thread_cpu_time();
         // The instance is terminated if a panic goes through it, and nothing else is touched.
-        let result = catch_unwind(AssertUnwindSafe(|| match first {
-            Some(first) => first(instance, slice),
-            None => instance.resume_for(slice),
-        }));
+        let result = catch_unwind(AssertUnwindSafe(|| self.advance(left)));
         self.cpu_time += thread_cpu_time().saturating_sub(began);
-        self.slices += 1;
         let ending = match result {
             Ok(Ok(RunResult::Preempted)) => match self.allowed(slice) {
-                Ok(_) => return Some(self),
+                Ok(_) => return Turn::Preempted(self),
+                Err(ending) => ending,
+            },
+            Ok(Ok(RunResult::Yielded(_))) if self.awaits => match self.allowed(slice) {
+                Ok(_) => return Turn::Waits(self),
                 Err(ending) => ending,
             },
             Ok(Ok(RunResult::Returned(values))) => Ending::Returned(values),
@@ -244,6 +300,42 @@ impl Job {
             Err(payload) => Ending::Panicked(payload),
         };
         self.end(ending)
+    }
+
+    /// Lets the guest run until its slice is over, it ends, or it waits: `awaits` says then that it does. One that
+    /// waits for something that is ready goes on for what is left of its slice.
+    fn advance(&mut self, slice: Duration) -> Result<RunResult, Error> {
+        let began = Instant::now();
+        let mut result = Ok(RunResult::Yielded(YieldedVal::default()));
+        let mut has_run = false;
+        let mut left = slice;
+        loop {
+            if self.awaits {
+                // Its waker's: cloned only by a future that keeps it.
+                let waker = Waker::from(self.control.clone());
+                let mut cx = Context::from_waker(&waker);
+                if self.instance.poll_awaited(&mut cx).is_pending() {
+                    return result;
+                }
+                self.awaits = false;
+            }
+            if !mem::replace(&mut has_run, true) {
+                self.slices += 1;
+            }
+            result = match self.first.take() {
+                Some(first) => first(&mut self.instance, left),
+                None => self.instance.resume_async_for(left),
+            };
+            if !matches!(result, Ok(RunResult::Yielded(_))) || !self.instance.is_awaiting() {
+                return result;
+            }
+            self.awaits = true;
+            left = slice.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                // Whether it is ready is seen in its next turn.
+                return Ok(RunResult::Preempted);
+            }
+        }
     }
 
     /// How long the guest may run now, at most a slice; or why it may not.
@@ -270,7 +362,7 @@ impl Job {
     }
 
     /// Gives the guest back to whoever asks. There is no job any more.
-    pub(super) fn end(self, ending: Ending) -> Option<Self> {
+    pub(super) fn end(mut self, ending: Ending) -> Turn {
         // From here on nobody uses the kill switch, unless somebody is just about to: a suspended guest has no
         // future then.
         let _ = self.control.stop.set(None);
@@ -284,6 +376,10 @@ impl Job {
             ) => stop.into(),
             (ending, _) => ending,
         };
+        if self.awaits && matches!(ending, Ending::Cancelled | Ending::ShutDown) {
+            let future = self.instance.take_yielded();
+            without_panic(move || drop(future));
+        }
         let outcome = Outcome {
             ending,
             instance: Some(self.instance),
@@ -291,11 +387,11 @@ impl Job {
             slices: self.slices,
         };
         give_back(self.answer, outcome);
-        None
+        Turn::Ended
     }
 
     /// Drops the instance on this thread, on which alone its host function can be unwound.
-    fn end_here(self) -> Option<Self> {
+    fn end_here(self) -> Turn {
         let refused = Error::YieldRefused(
             "a scheduler moves guests between threads, and the frames of this host function can't move",
         );
@@ -308,7 +404,7 @@ impl Job {
         let instance = self.instance;
         without_panic(move || drop(instance));
         give_back(self.answer, outcome);
-        None
+        Turn::Ended
     }
 }
 
@@ -350,8 +446,8 @@ impl Ticket {
     }
 
     /// Ends the guest, as a [`KillSwitch`] does: at once if it runs guest code or waits in the
-    /// runtime or in WASI, otherwise when its host function returns or its turn comes. Does not wait for it. If the
-    /// guest ends otherwise first, that is its [`Ending`]. Once it has ended, this does nothing.
+    /// runtime or in WASI, ahead of all turns if it waits for a future, otherwise when its host function returns or its
+    /// turn comes. Does not wait for it. If the guest ends otherwise first, that is its [`Ending`]. Once it has ended, this does nothing.
     pub fn cancel(&self) {
         self.control.stop(Stop::Cancelled);
     }
