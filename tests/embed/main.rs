@@ -32,6 +32,7 @@ mod sequences;
 mod signatures;
 mod stack_depths;
 mod start;
+mod starting_later;
 mod states;
 mod suspend;
 mod threads;

@@ -13,6 +13,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -27,7 +28,7 @@ use crate::host::func::{HostReturn, WasmResults};
 use crate::host::suspend::{Flow, Yield, YieldedVal};
 use crate::host::vmctx::Vmctx;
 use crate::instance::Instance;
-use crate::value::{RunResult, Val};
+use crate::value::{RunResult, UntypedRetVal, Val};
 use crate::vm::callee::Callee;
 
 /// The output on its way back to who waits for it in the guest, or the panic of the future.
@@ -116,6 +117,7 @@ pub(crate) struct TypedCall {
 enum Step {
     Run(String, Vec<Val>),
     Call(Box<TypedCall>),
+    Start,
     GoOn,
     /// Something panics, or has.
     Torn,
@@ -134,6 +136,8 @@ pub struct RunAsync<'a> {
     slice: Option<Duration>,
     fuel: Option<u64>,
     epochs: Option<u64>,
+    /// If start functions are run: the members whose turn has not come.
+    starts: Option<Range<usize>>,
 }
 
 /// How long a guest runs at a time, if nothing else is said.
@@ -194,6 +198,32 @@ impl RunAsync<'_> {
     }
 }
 
+impl RunAsync<'_> {
+    /// Runs the start function that comes next; in the end nothing is returned.
+    fn start(&mut self) -> Result<RunResult, Error> {
+        let mut starts = match self.starts.take() {
+            Some(starts) => starts,
+            None => self.instance.starts()?,
+        };
+        let result = self.instance.awaited(self.slice, |instance| {
+            let next = instance.run_next_start(&mut starts);
+            next.unwrap_or_else(|| Ok(RunResult::Returned(UntypedRetVal::new(Vec::new()))))
+        });
+        self.starts = Some(starts);
+        result
+    }
+
+    /// What the run gives. A start function that is suspended is no result.
+    fn ended(&self, result: Result<RunResult, Error>) -> Result<RunResult, Error> {
+        if self.starts.is_none() {
+            return result;
+        }
+        self.instance.check_started(result?)?;
+        self.instance.store.members_started.set(true);
+        Ok(RunResult::Returned(UntypedRetVal::new(Vec::new())))
+    }
+}
+
 impl Future for RunAsync<'_> {
     type Output = Result<RunResult, Error>;
 
@@ -212,6 +242,7 @@ impl Future for RunAsync<'_> {
                     let TypedCall { callee, ty, args } = *call;
                     instance.run_callee(&callee, &ty, &args)
                 }),
+                Step::Start => self.start(),
                 Step::GoOn => {
                     if self.instance.poll_awaited(cx).is_pending() {
                         self.step = Step::GoOn;
@@ -240,9 +271,15 @@ impl Future for RunAsync<'_> {
                     }
                     Step::GoOn
                 }
+                Ok(RunResult::Returned(_))
+                    if self.starts.as_ref().is_some_and(|rest| !rest.is_empty()) =>
+                {
+                    self.step = Step::Start;
+                    continue;
+                }
                 result => {
                     self.step = Step::Over;
-                    return Poll::Ready(result);
+                    return Poll::Ready(self.ended(result));
                 }
             };
             cx.waker().wake_by_ref();
@@ -309,6 +346,11 @@ impl Instance {
         self.in_slices(Step::Call(Box::new(call)))
     }
 
+    /// Runs start functions as a future.
+    pub(crate) fn start_as_future(&mut self) -> RunAsync<'_> {
+        self.in_slices(Step::Start)
+    }
+
     fn in_slices(&mut self, step: Step) -> RunAsync<'_> {
         RunAsync {
             instance: self,
@@ -316,6 +358,7 @@ impl Instance {
             slice: Some(SLICE),
             fuel: None,
             epochs: None,
+            starts: None,
         }
     }
 }

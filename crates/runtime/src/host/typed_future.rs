@@ -12,7 +12,8 @@ use crate::host::func::WasmResults;
 use crate::host::future::RunAsync;
 use crate::value::RunResult;
 
-/// A typed call as a future, see [`TypedFunc::call_async`](crate::TypedFunc::call_async). It is `Send`, and what
+/// A typed call as a future, see [`TypedFunc::call_async`](crate::TypedFunc::call_async) and
+/// [`Instance::run_start_async`](crate::Instance::run_start_async). It is `Send`, and what
 /// becomes of the guest when it is dropped or killed is as for [`RunAsync`].
 #[must_use = "a guest runs when its future is polled"]
 pub struct CallAsync<'a, R> {

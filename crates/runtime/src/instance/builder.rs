@@ -91,7 +91,8 @@ impl<'a> InstanceBuilder<'a> {
     }
 
     /// Runs start functions when the instance is made and whenever it is reset. Without, the embedder calls
-    /// [`Instance::run_start`].
+    /// [`Instance::run_start`], or [`Instance::run_start_async`] for those that wait for futures, which can't run by
+    /// themselves.
     #[must_use]
     pub fn run_start_by_itself(mut self) -> Self {
         self.starts_itself = true;

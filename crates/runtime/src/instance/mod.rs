@@ -28,6 +28,7 @@ use std::any::{Any, TypeId};
 use std::cell::{OnceCell, Ref, RefMut};
 use std::fmt;
 use std::io::Write;
+use std::ops::Range;
 use std::rc::Rc;
 
 use selvedge_artifact::ids::MemoryIdx;
@@ -39,6 +40,7 @@ use crate::fault::core_dump;
 use crate::fault::details::FaultDetails;
 use crate::host::error::TerminationDetails;
 use crate::host::suspend::YieldedVal;
+use crate::host::typed_future::CallAsync;
 use crate::host::vmctx::{HeapRef, HeapRefMut};
 use crate::module::Module;
 use crate::region::Region;
@@ -172,31 +174,72 @@ impl Instance {
     /// As [`Instance::run`]; [`Error::StartAlreadyRun`] the second time; [`Error::StartYielded`] if it suspended
     /// the guest, which can be resumed.
     pub fn run_start(&mut self) -> Result<(), Error> {
+        let mut starts = self.starts()?;
+        while let Some(result) = self.run_next_start(&mut starts) {
+            self.check_started(result?)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the module's start function as a future, as [`Instance::run_start`] does: for one whose host functions return
+    /// futures, or that grows a memory for which an [`AsyncLimiter`](crate::AsyncLimiter) is asked. If several start
+    /// functions run, they do one after the other, also if they wait.
+    ///
+    /// Such an instance is not made with
+    /// [`InstanceBuilder::run_start_by_itself`](crate::InstanceBuilder::run_start_by_itself).
+    ///
+    /// # Errors
+    ///
+    /// The future's: as [`Instance::run_start`] and [`Instance::run_for`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled: as [`Instance::run`].
+    pub fn run_start_async(&mut self) -> CallAsync<'_, ()> {
+        CallAsync::new(self.start_as_future())
+    }
+
+    /// The members whose start functions are to run.
+    pub(crate) fn starts(&self) -> Result<Range<usize>, Error> {
         if !self.has_start() {
-            return Ok(());
+            return Ok(0..0);
         }
         self.store.state.get().check_start()?;
-        let members = if self.store.members_started.get() {
-            1
-        } else {
-            self.store.members.len()
-        };
-        for record in &self.store.members[..members] {
+        if self.store.members_started.get() {
+            return Ok(0..1);
+        }
+        Ok(0..self.store.members.len())
+    }
+
+    /// Runs the start function of the next of these members that has one; nothing if none has.
+    pub(crate) fn run_next_start(
+        &mut self,
+        starts: &mut Range<usize>,
+    ) -> Option<Result<RunResult, Error>> {
+        for member in starts {
+            let record = &self.store.members[member];
             if let Some(start) = record.start() {
                 // A start function that fails has run.
                 self.store.state.set(State::Ready);
-                match self.past_epochs(record.call(start, &[])) {
-                    Err(Error::InstanceYielded | Error::InstancePreempted)
-                        if self.is_yielded() || self.is_preempted() =>
-                    {
-                        return Err(Error::StartYielded);
-                    }
-                    result => result?,
-                };
+                return Some(self.result(record.call(start, &[])));
             }
         }
         self.store.members_started.set(true);
-        Ok(())
+        None
+    }
+
+    /// Checks that a start function has come to its end.
+    pub(crate) fn check_started(&self, result: RunResult) -> Result<(), Error> {
+        match result {
+            RunResult::Returned(_) => return Ok(()),
+            // For `take_yielded`.
+            RunResult::Yielded(val) if val.is_some() => self.store.yielded.set(Some(val)),
+            RunResult::Yielded(_)
+            | RunResult::Preempted
+            | RunResult::OutOfFuel
+            | RunResult::EpochReached => {}
+        }
+        Err(Error::StartYielded)
     }
 
     /// Whether there is a start function that runs after creation or reset.

@@ -29,8 +29,9 @@ pub type Permission = Pin<Box<dyn Future<Output = bool> + Send>>;
 /// [`InstanceBuilder::with_async_limiter`](crate::InstanceBuilder::with_async_limiter).
 ///
 /// It is asked when the guest wants more, within the limits; the guest is suspended meanwhile, and its future is
-/// dropped if the guest is ended. So the guest must be run with [`Instance::run_async`](crate::Instance::run_async) or
-/// [`resume_async`](crate::Instance::resume_async). A growth in another run ends the guest with
+/// dropped if the guest is ended. So the guest must be run with [`Instance::run_async`](crate::Instance::run_async),
+/// [`resume_async`](crate::Instance::resume_async) or, if its start function grows something,
+/// [`run_start_async`](crate::Instance::run_start_async), or by a scheduler. A growth in another run ends the guest with
 /// [`Error::AsyncRequired`], and one in a call by a host function with [`Error::YieldRefused`]; neither is asked about.
 /// The embedder's own growth is not asked about, and a host function can't grow a memory of such an instance.
 ///
