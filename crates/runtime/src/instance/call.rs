@@ -14,6 +14,7 @@ use crate::instance::{Instance, Member};
 use crate::value::{References, Val, check_types};
 use crate::vm::callee::Callee;
 use crate::vm::context::ArraySlot;
+use crate::vm::enter::Stopped;
 
 /// Calls a function with values, checked against its type.
 pub(crate) fn call(
@@ -27,7 +28,7 @@ pub(crate) fn call(
         .iter()
         .map(|arg| store.val_to_slot(arg))
         .collect::<Result<Vec<_>, _>>()?;
-    callee.call(
+    let result = callee.call(
         store,
         callee.slots(),
         |slots| slots[..args.len()].copy_from_slice(&args),
@@ -37,7 +38,8 @@ pub(crate) fn call(
                 .map(|(&slot, &ty)| store.val_from_slot(slot, ty))
                 .collect()
         },
-    )
+    );
+    result.map_err(Stopped::into_error)
 }
 
 /// An exported function of one instance whose type was checked against Rust types once.
@@ -74,11 +76,10 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
             |slots| params.store(&mut |i, bits| slots[i].lo = bits),
             |slots| R::load(&|i| slots[i].lo),
         );
-        // Looked at without being moved.
-        if let Err(Error::InstancePreempted) = &result {
-            return past_epochs(instance);
+        match result {
+            Ok(results) => Ok(results),
+            Err(stopped) => not_returned(instance, stopped),
         }
-        result
     }
 
     /// Calls the function as a future, as [`Instance::run_async`] runs one by its name: it waits where the guest waits
@@ -106,8 +107,17 @@ impl<P: WasmParams, R: WasmResults> TypedFunc<P, R> {
     }
 }
 
-/// The results of a guest that was suspended, if a callback lets it go on at its epoch deadlines.
+/// What a typed call comes to whose guest has not returned.
 #[cold]
+#[inline(never)]
+fn not_returned<R: WasmResults>(instance: &Instance, stopped: Stopped) -> Result<R, Error> {
+    match stopped {
+        Stopped::Preempted => past_epochs(instance),
+        stopped => Err(stopped.into_error()),
+    }
+}
+
+/// The results of a guest that was suspended, if a callback lets it go on at its epoch deadlines.
 fn past_epochs<R: WasmResults>(instance: &Instance) -> Result<R, Error> {
     let values = instance.past_epochs(Err(Error::InstancePreempted))?;
     let slots = values.iter().map(|val| instance.store.val_to_slot(val));

@@ -157,8 +157,7 @@ pub(crate) fn on_wasm_stack<R>(
     run: impl FnOnce(&Stack) -> Result<R, Stopped>,
     keep: impl FnOnce(Box<Stack>),
 ) -> Result<R, Stopped> {
-    let stack = cache::acquire(len)
-        .map_err(|error| Stopped::Error(Error::system("map a guest stack")(error)))?;
+    let stack = cache::acquire(len).map_err(Error::system("map a guest stack"))?;
     let result = run(&stack);
     match &result {
         Err(stopped) if stopped.keeps_stack() => keep(stack),

@@ -86,16 +86,16 @@ impl Callee {
         count: usize,
         store_args: impl FnOnce(&mut [ArraySlot]),
         load_results: impl FnOnce(&[ArraySlot]) -> R,
-    ) -> Result<R, Error> {
+    ) -> Result<R, Stopped> {
         if store.id() != self.store || count < self.slots {
-            return Err(Error::ForeignReference);
+            return Err(Error::ForeignReference.into());
         }
         match &self.target {
             Target::Guest(entry) => {
                 // SAFETY: the entry is of a member of this store, and members never leave it; there are
                 // slots for its signature, as just checked.
                 let result = unsafe { entry.call(store, count, store_args, load_results) };
-                if let Err(Error::InstanceYielded | Error::InstancePreempted) = &result {
+                if let Err(Stopped::Yielded | Stopped::Preempted) = &result {
                     self.parked(store);
                 }
                 result
@@ -134,7 +134,7 @@ impl Callee {
                         .map_or_else(Stopped::state, |_| State::Ready);
                     store.state.set(state);
                 }
-                result.map_err(Stopped::into_error)
+                result
             }
         }
     }
@@ -158,7 +158,7 @@ pub(super) fn results_of(store: &Store, (position, func): (usize, FuncIdx)) -> &
 /// What becomes of a host function that the host itself called and that has not returned.
 #[cold]
 fn failed(store: &Store, outcome: Outcome, outermost: bool) -> Stopped {
-    Stopped::Error(match outcome {
+    Stopped::from(match outcome {
         Outcome::Panic(payload) if outermost && store.catch_panics.get() => {
             let details = TerminationDetails::OtherPanic(PanicPayload::new(payload));
             Error::RuntimeTerminated(details)

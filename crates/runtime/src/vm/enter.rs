@@ -72,7 +72,7 @@ impl Entry {
         count: usize,
         store_args: impl FnOnce(&mut [ArraySlot]),
         load_results: impl FnOnce(&[ArraySlot]) -> R,
-    ) -> Result<R, Error> {
+    ) -> Result<R, Stopped> {
         lazy_per_thread_init()?;
         check_host_stack(store)?;
         if store.depth.get() > 0 {
@@ -85,7 +85,7 @@ impl Entry {
             check_unborrowed(store)?;
         }
         store.state.set(State::Ready);
-        let result = on_wasm_stack(
+        on_wasm_stack(
             store.region_limits.stack_len,
             |stack| {
                 store.limits.set_stack_limit(stack.limit());
@@ -111,8 +111,7 @@ impl Entry {
                 result
             },
             |stack| park_stack(store, stack, count),
-        );
-        result.map_err(Stopped::into_error)
+        )
     }
 
     /// An entry while an outer one waits for the host function that is calling: the guest goes on below
@@ -128,7 +127,7 @@ impl Entry {
         count: usize,
         store_args: impl FnOnce(&mut [ArraySlot]),
         load_results: impl FnOnce(&[ArraySlot]) -> R,
-    ) -> Result<R, Error> {
+    ) -> Result<R, Stopped> {
         check_unborrowed(store)?;
         // SAFETY: an outer entry of this store, whose frame is below ours on the host's stack, published the
         // bounds of the stack that it holds until it returns.
@@ -149,7 +148,7 @@ impl Entry {
             let details = TerminationDetails::Signal;
             store.raise(Outcome::Host(HostError::Terminate(details)));
         }
-        result.map_err(Stopped::into_error)
+        result
     }
 
     /// Enters the guest on a stack.
@@ -171,7 +170,7 @@ impl Entry {
     ) -> Result<R, Stopped> {
         let guest_sp = slots_below(free, count);
         if guest_sp.saturating_sub(bounds.usable.start) < ENTRY_ROOM {
-            return Err(Stopped::Error(stack_short(store)));
+            return Err(stack_short(store).into());
         }
         let slots: *mut ArraySlot = core::ptr::with_exposed_provenance_mut(guest_sp);
         // SAFETY: mapped memory of the guest's stack, zero or what was there before, that nothing else uses
@@ -250,7 +249,7 @@ fn not_returned(store: &Store, stopped: &Stopped) {
 #[cold]
 pub(super) fn ended(store: &Store) -> Stopped {
     store.state.set(State::Terminated);
-    Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote))
+    Error::RuntimeTerminated(TerminationDetails::Remote).into()
 }
 
 /// Where slots begin that end at an address.
@@ -293,9 +292,10 @@ fn stack_short(store: &Store) -> Error {
     )
 }
 
-/// How a guest was stopped.
+/// How a guest was stopped. Small, since results of calls are moved a few times on their way out: an error in them
+/// would be stored in parts and loaded whole each time, for which the processor waits.
 pub(crate) enum Stopped {
-    Error(Error),
+    Error(Box<Error>),
     Panic(Box<dyn std::any::Any + Send>),
     /// By a fault that is no trap.
     Fatal(Box<Fatal>),
@@ -309,7 +309,8 @@ impl Stopped {
     /// Whether the guest has used up its stack.
     #[cold]
     pub(crate) fn is_overflow(&self) -> bool {
-        matches!(self, Self::Error(Error::RuntimeFault(fault)) if fault.code == TrapCode::StackOverflow)
+        matches!(self, Self::Error(error)
+            if matches!(&**error, Error::RuntimeFault(fault) if fault.code == TrapCode::StackOverflow))
     }
 
     /// Whether the guest is suspended, and its stack is to be kept.
@@ -323,7 +324,8 @@ impl Stopped {
         match self {
             Self::Yielded => State::Yielded,
             Self::Preempted => State::Preempted,
-            Self::Panic(_) | Self::Fatal(_) | Self::Error(Error::RuntimeTerminated(_)) => {
+            Self::Panic(_) | Self::Fatal(_) => State::Terminated,
+            Self::Error(error) if matches!(**error, Error::RuntimeTerminated(_)) => {
                 State::Terminated
             }
             Self::Error(_) => State::Faulted,
@@ -333,14 +335,21 @@ impl Stopped {
     /// The error; a panic goes on from here, on the stack of whoever called the guest, now that
     /// everything is in order again.
     #[cold]
-    pub(super) fn into_error(self) -> Error {
+    pub(crate) fn into_error(self) -> Error {
         match self {
-            Self::Error(error) => error,
+            Self::Error(error) => *error,
             Self::Yielded => Error::InstanceYielded,
             Self::Preempted => Error::InstancePreempted,
             Self::Panic(payload) => resume_panic(payload),
             Self::Fatal(fatal) => fatal.tell(),
         }
+    }
+}
+
+impl From<Error> for Stopped {
+    #[cold]
+    fn from(error: Error) -> Self {
+        Self::Error(Box::new(error))
     }
 }
 
@@ -374,11 +383,9 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
             Ending::Trap(code) => {
                 let pcs = frames(store, activation, start);
                 let info = trap_info(store, activation, code, &trap);
-                Stopped::Error(store.fault(code, info, &pcs))
+                Stopped::from(store.fault(code, info, &pcs))
             }
-            Ending::Terminate(_) => {
-                Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Signal))
-            }
+            Ending::Terminate(_) => Error::RuntimeTerminated(TerminationDetails::Signal).into(),
             Ending::Fatal(signum) => {
                 let fault = FatalFault {
                     signum,
@@ -406,14 +413,14 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
                 return Stopped::Preempted;
             }
             store.is_out_of_fuel.set(false);
-            return Stopped::Error(store.fault(TrapCode::OutOfFuel, None, &[]));
+            return Stopped::from(store.fault(TrapCode::OutOfFuel, None, &[]));
         }
         Some(Interrupted::Killed { pinned }) => {
             if store.counts_fuel() {
                 store.limits.set_fuel(pinned.cast_signed());
             }
             store.limits.words().honour();
-            return Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote));
+            return Error::RuntimeTerminated(TerminationDetails::Remote).into();
         }
         None if yields => return Stopped::Yielded,
         None => {}
@@ -436,25 +443,25 @@ fn reason(store: &Store, activation: &Activation) -> Stopped {
             if store.catch_panics.get() && store.depth.get() == 1 && !store.under_host.get() =>
         {
             let details = TerminationDetails::OtherPanic(PanicPayload::new(payload));
-            Stopped::Error(Error::RuntimeTerminated(details))
+            Error::RuntimeTerminated(details).into()
         }
         Some(Outcome::Panic(payload)) => Stopped::Panic(payload),
-        Some(Outcome::Trap(code, detail)) => Stopped::Error(fault(code, detail)),
-        Some(Outcome::Host(HostError::Trap(code))) => Stopped::Error(fault(code, None)),
+        Some(Outcome::Trap(code, detail)) => Stopped::from(fault(code, detail)),
+        Some(Outcome::Host(HostError::Trap(code))) => Stopped::from(fault(code, None)),
         Some(Outcome::Host(HostError::Terminate(details))) => {
-            Stopped::Error(Error::RuntimeTerminated(details))
+            Error::RuntimeTerminated(details).into()
         }
-        Some(Outcome::Host(HostError::Error(error))) => Stopped::Error(host_error(error)),
+        Some(Outcome::Host(HostError::Error(error))) => Stopped::from(host_error(error)),
         Some(Outcome::Host(HostError::Exception(exception))) => {
-            Stopped::Error(store.uncaught(*exception, &pcs()))
+            Stopped::from(store.uncaught(*exception, &pcs()))
         }
         Some(Outcome::Exception(exn)) => {
-            Stopped::Error(store.uncaught(store.exception_of(&exn), &pcs()))
+            Stopped::from(store.uncaught(store.exception_of(&exn), &pcs()))
         }
         // It has not gone on: `arch::capture::go_on` found an interrupt first.
         None if store.limits.words().is_wanted() => {
             store.limits.words().honour();
-            Stopped::Error(Error::RuntimeTerminated(TerminationDetails::Remote))
+            Error::RuntimeTerminated(TerminationDetails::Remote).into()
         }
         None if store.limits.words().wanted().expire => expired(store, activation, true),
         None => suspended(store),
@@ -488,7 +495,7 @@ fn expired(store: &Store, activation: &Activation, kept: bool) -> Stopped {
         };
         pcs = frames(store, activation, start.unwrap_or(nowhere));
     }
-    Stopped::Error(store.fault(TrapCode::EpochDeadline, None, &pcs))
+    Stopped::from(store.fault(TrapCode::EpochDeadline, None, &pcs))
 }
 
 /// Has the account of a guest that was suspended between two instructions say what it has counted up to there.
