@@ -158,13 +158,26 @@ pub(crate) fn on_wasm_stack<R>(
     keep: impl FnOnce(Box<Stack>),
 ) -> Result<R, Stopped> {
     let stack = cache::acquire(len).map_err(Error::system("map a guest stack"))?;
-    let result = run(&stack);
-    match &result {
-        Err(stopped) if stopped.keeps_stack() => keep(stack),
-        Err(stopped) if stopped.is_overflow() => cache::release_overflowed(stack),
-        _ => cache::release(stack),
+    match run(&stack) {
+        Ok(result) => {
+            cache::release(stack);
+            Ok(result)
+        }
+        Err(stopped) => Err(put_away(stack, stopped, keep)),
     }
-    result
+}
+
+/// What becomes of the stack of a guest that has not returned.
+#[cold]
+fn put_away(stack: Box<Stack>, stopped: Stopped, keep: impl FnOnce(Box<Stack>)) -> Stopped {
+    if stopped.keeps_stack() {
+        keep(stack);
+    } else if stopped.is_overflow() {
+        cache::release_overflowed(stack);
+    } else {
+        cache::release(stack);
+    }
+    stopped
 }
 
 /// Runs a closure on the host's stack. All host code runs there, hence in place: what is left of the

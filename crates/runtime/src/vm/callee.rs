@@ -95,10 +95,10 @@ impl Callee {
                 // SAFETY: the entry is of a member of this store, and members never leave it; there are
                 // slots for its signature, as just checked.
                 let result = unsafe { entry.call(store, count, store_args, load_results) };
-                if let Err(Stopped::Yielded | Stopped::Preempted) = &result {
-                    self.parked(store);
+                match result {
+                    Ok(results) => Ok(results),
+                    Err(stopped) => Err(self.not_returned(store, stopped)),
                 }
-                result
             }
             Target::Host(func_ref, position) => {
                 let mut slots = vec![ArraySlot::default(); count];
@@ -139,13 +139,16 @@ impl Callee {
         }
     }
 
-    /// Notes that it is this function that has been suspended.
+    /// Notes that it is this function that has been suspended, if it has.
     #[cold]
-    fn parked(&self, store: &Store) {
-        if let Some(mut parked) = store.parked.take() {
+    fn not_returned(&self, store: &Store, stopped: Stopped) -> Stopped {
+        if stopped.keeps_stack()
+            && let Some(mut parked) = store.parked.take()
+        {
             parked.set_called(self.named);
             store.parked.set(Some(parked));
         }
+        stopped
     }
 }
 

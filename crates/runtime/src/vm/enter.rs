@@ -93,7 +93,7 @@ impl Entry {
                     store.limits.words().begin(thread::os_id());
                 }
                 // SAFETY: the top of a stack that nothing else uses; the rest is passed on from the caller.
-                let mut result = unsafe {
+                let result = unsafe {
                     self.enter(
                         store,
                         stack.bounds(),
@@ -103,12 +103,16 @@ impl Entry {
                         load_results,
                     )
                 };
-                if under_host {
-                    store.limits.words().back_in_host();
-                } else {
-                    over(store, &mut result);
+                // By value, in registers: nothing here may need the address of a result.
+                match result {
+                    result if under_host => {
+                        store.limits.words().back_in_host();
+                        result
+                    }
+                    Ok(results) if !store.limits.words().end() => Ok(results),
+                    Ok(_) => Err(ended(store)),
+                    Err(stopped) => Err(not_returned(store, stopped)),
                 }
-                result
             },
             |stack| park_stack(store, stack, count),
         )
@@ -232,12 +236,18 @@ pub(super) fn over<R>(store: &Store, result: &mut Result<R, Stopped>) {
                 *result = Err(ended(store));
             }
         }
-        Err(stopped) => not_returned(store, stopped),
+        Err(stopped) => stopped_over(store, stopped),
     }
 }
 
 #[cold]
-fn not_returned(store: &Store, stopped: &Stopped) {
+fn not_returned(store: &Store, stopped: Stopped) -> Stopped {
+    stopped_over(store, &stopped);
+    stopped
+}
+
+#[cold]
+fn stopped_over(store: &Store, stopped: &Stopped) {
     if stopped.keeps_stack() {
         store.limits.words().suspend();
     } else {
