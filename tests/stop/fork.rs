@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use selvedge::{
-    InstanceHandle, KillError, KillSuccess, KillSwitch, Program, Region, RunResult, RuntimeError,
-    TerminationDetails, TrapCode, Val,
+    Engine, InstanceHandle, KillError, KillSuccess, KillSwitch, Program, Region, RunResult,
+    RuntimeError, TerminationDetails, TrapCode, Val,
 };
 use selvedge_tests::children;
 use selvedge_tests::sandbox::{fault, returned};
@@ -207,4 +207,111 @@ fn child() {
         });
     }
     assert_eq!(region.used_slots(), 0);
+}
+
+/// In a process of its own, as the other.
+#[test]
+fn epoch_deadlines_hold_in_a_child_that_is_forked_while_other_threads_set_and_reach_them() {
+    children::check_ends("fork::child_at_epochs", "epochs", 0);
+}
+
+/// Sets deadlines, which another thread reaches, until it is over.
+fn hammer(engine: &Engine, mut instance: InstanceHandle, done: &AtomicBool) {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                engine.increment_epoch();
+            }
+        });
+        let mut ticks = 0;
+        while !done.load(Relaxed) {
+            ticks = (ticks + 1) % 5;
+            let set = instance.set_epoch_deadline(ticks);
+            set.expect("guests can be suspended");
+            if ticks == 4 {
+                instance.clear_epoch_deadline();
+            }
+        }
+    });
+}
+
+fn expires(result: Result<RunResult, RuntimeError>) {
+    assert_eq!(fault(result).code, TrapCode::EpochDeadline);
+}
+
+/// What a child does with guests whose deadlines were set before the fork, and with others.
+fn check_deadlines(engine: &Engine, mut before: Vec<InstanceHandle>, mut new: InstanceHandle) {
+    // One that is moved, and one that is taken back.
+    before[0].set_epoch_deadline(1).expect("it is in order");
+    before[1].clear_epoch_deadline();
+    let last = before
+        .iter()
+        .filter_map(|instance| instance.epoch_deadline());
+    let last = last.max().expect("some have one");
+    while engine.increment_epoch() < last {}
+    for (n, instance) in before.iter_mut().enumerate() {
+        if n != 1 {
+            expires(instance.run("for_ever", &[]));
+        }
+        i64_of({
+            instance.clear_epoch_deadline();
+            instance.run("integers", &ROUNDS)
+        });
+    }
+    // While it runs.
+    new.set_epoch_deadline(1_000).expect("it is in order");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _done = WhenDone(&done);
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                engine.increment_epoch();
+            }
+        });
+        expires(new.run("for_ever", &[]));
+    });
+}
+
+/// Not a test of its own, as [`child`].
+#[test]
+fn child_at_epochs() {
+    if children::case().is_none() {
+        return;
+    }
+    let sandbox = guests::sandbox(16);
+    let (engine, region) = (&sandbox.engine, &sandbox.region);
+    let program = &sandbox.program(guests::GUEST);
+    let new = || region.new_instance(program).expect("a slot is free");
+    for round in 0..200_u64 {
+        let before = |ticks: u64| {
+            let mut instance = new();
+            let set = instance.set_epoch_deadline(ticks);
+            set.expect("guests can be suspended");
+            instance
+        };
+        let before = || [20_000, 30_000, 40_000, 1].map(before).into();
+        let (first, second): (Vec<_>, Vec<_>) = (before(), before());
+        let (in_child, in_grandchild) = (new(), new());
+        let (of_parent, of_child) = (new(), new());
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let _done = WhenDone(&done);
+            scope.spawn(|| hammer(engine, of_parent, &done));
+            for _ in 0..round * 100 {
+                std::hint::spin_loop();
+            }
+            in_forked_child(|| {
+                if round % 10 == 0 {
+                    // A child of the child, in which others are at it again.
+                    let done = AtomicBool::new(false);
+                    thread::scope(|scope| {
+                        let _done = WhenDone(&done);
+                        scope.spawn(|| hammer(engine, of_child, &done));
+                        in_forked_child(|| check_deadlines(engine, second, in_grandchild));
+                    });
+                }
+                check_deadlines(engine, first, in_child);
+            });
+        });
+    }
 }

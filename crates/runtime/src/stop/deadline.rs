@@ -65,6 +65,7 @@ impl Default for Deadline {
 }
 
 /// What the engine has of a guest with a deadline.
+#[derive(Clone)]
 pub(crate) struct Armed {
     limits: Arc<LimitsCell>,
     wait_hook: Arc<WaitHook>,

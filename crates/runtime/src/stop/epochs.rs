@@ -15,13 +15,19 @@
 //! **Why none hits a guest that it is not for.** Bits are set and taken back under the lock, and who takes them back
 //! has the instance, so its guest does not run meanwhile. A signal that is on its way then finds no bit and does
 //! nothing. An instance that is dropped leaves the line first.
+//!
+//! **Why no fork loses one.** A thread that holds the lock when another one forks is not in the child, and what it was
+//! changing stays half changed there. So the line is there twice, each with a lock of its own, and whoever has its turn
+//! changes one after the other: at any moment one of them is whole and not locked. The child makes its own table of that
+//! one (`sys/of_process.rs`). Bits are set before a guest leaves either line: whom the child does not find there has them.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::PoisonError;
+use std::sync::{PoisonError, TryLockError};
 
 use super::words::{EPOCH, EXPIRED, Words};
 use crate::primitive::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sys::of_process::OfProcess;
 
 /// The deadline of guests that have none: the counter never gets there.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -45,7 +51,7 @@ impl Wish {
 }
 
 /// A share in a guest, by which other threads stop it.
-pub(crate) trait Guest {
+pub(crate) trait Guest: Clone {
     /// Its words.
     fn words(&self) -> Words<'_>;
     /// Ends its wait, if it waits and is to end.
@@ -53,7 +59,7 @@ pub(crate) trait Guest {
 }
 
 /// A guest in the line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Armed<G> {
     guest: G,
     wish: Wish,
@@ -62,12 +68,45 @@ struct Armed<G> {
 /// In the order of their deadlines; guests with the same one by their numbers.
 type Line<G> = BTreeMap<(u64, usize), Armed<G>>;
 
+/// Guests with a deadline.
+struct Table<G> {
+    /// Held by whoever changes the lines.
+    turn: Mutex<()>,
+    /// The same twice, but while somebody changes one of them.
+    lines: [Mutex<Line<G>>; 2],
+}
+
+/// What is guarded is whole after every statement, so a thread that panicked left nothing broken.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<G: Guest> Table<G> {
+    fn new(line: Line<G>) -> Self {
+        Self {
+            turn: Mutex::new(()),
+            lines: [Mutex::new(line.clone()), Mutex::new(line)],
+        }
+    }
+
+    /// The table of a child, made of its parent's at the fork.
+    fn of_child(parents: &Self) -> Self {
+        let whole = parents.lines.iter().find_map(|line| match line.try_lock() {
+            Ok(line) => Some(line.clone()),
+            Err(TryLockError::Poisoned(line)) => Some(line.into_inner().clone()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        debug_assert!(whole.is_some(), "one is locked at a time");
+        Self::new(whole.unwrap_or_default())
+    }
+}
+
 /// The epochs of one engine.
 pub(crate) struct Epochs<G> {
     now: AtomicU64,
-    /// The first deadline of the line. Written under its lock.
+    /// The first deadline of the lines. Written by who has the turn.
     next: AtomicU64,
-    line: Mutex<Line<G>>,
+    table: OfProcess<Table<G>>,
 }
 
 impl<G: Guest> Epochs<G> {
@@ -75,7 +114,7 @@ impl<G: Guest> Epochs<G> {
         Self {
             now: AtomicU64::new(0),
             next: AtomicU64::new(NEVER),
-            line: Mutex::new(BTreeMap::new()),
+            table: OfProcess::new(Table::new(BTreeMap::new())),
         }
     }
 
@@ -84,9 +123,8 @@ impl<G: Guest> Epochs<G> {
         self.now.load(Ordering::SeqCst)
     }
 
-    /// What is guarded is whole after every statement, so a thread that panicked left nothing broken.
-    fn lock(&self) -> MutexGuard<'_, Line<G>> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> &Table<G> {
+        self.table.get(Table::of_child)
     }
 
     fn set_next(&self, line: &Line<G>) {
@@ -106,26 +144,34 @@ impl<G: Guest> Epochs<G> {
     /// Stops those whose deadline is reached.
     #[cold]
     fn reach(&self, barrier: impl FnOnce(), send: impl Fn(u32)) {
-        let due = {
-            let mut line = self.lock();
-            let now = self.now();
-            let mut due = Vec::new();
+        let table = self.table();
+        let turn = lock(&table.turn);
+        let now = self.now();
+        let is_due = |&(&(deadline, _), _): &(&(u64, usize), &Armed<G>)| deadline <= now;
+        let due: Vec<Armed<G>> = {
+            let line = lock(&table.lines[0]);
+            let due = line.iter().take_while(is_due);
+            due.map(|(_, armed)| armed.clone()).collect()
+        };
+        for armed in &due {
+            armed.guest.words().reach_epoch(armed.wish.bit());
+        }
+        let mut left = Vec::new();
+        for line in &table.lines {
+            let mut line = lock(line);
             while let Some(first) = line.first_entry().filter(|first| first.key().0 <= now) {
-                due.push(first.remove());
+                left.push(first.remove());
             }
             self.set_next(&line);
-            if due.is_empty() {
-                return;
-            }
-            for armed in &due {
-                armed.guest.words().reach_epoch(armed.wish.bit());
-            }
-            barrier();
-            for armed in &due {
-                armed.guest.words().interrupt_guest(&send);
-            }
-            due
-        };
+        }
+        if due.is_empty() {
+            return;
+        }
+        barrier();
+        for armed in &due {
+            armed.guest.words().interrupt_guest(&send);
+        }
+        drop(turn);
         // What wakes a guest is the embedder's, so not under the lock.
         for armed in due {
             if armed.wish == Wish::Trap {
@@ -144,27 +190,44 @@ impl<G: Guest> Epochs<G> {
         words: Words<'_>,
         guest: impl FnOnce() -> G,
     ) {
-        let mut line = self.lock();
-        let left = line.remove(&(former, number));
+        let armed = (deadline != NEVER).then(|| Armed {
+            guest: guest(),
+            wish,
+        });
+        let table = self.table();
+        let turn = lock(&table.turn);
         words.forget_epoch();
-        if deadline != NEVER {
-            let guest = guest();
-            line.insert((deadline, number), Armed { guest, wish });
-        }
-        self.set_next(&line);
-        if self.now() >= deadline {
-            line.remove(&(deadline, number));
+        // Dropped when nothing is locked.
+        let mut left = [None, None];
+        for (line, left) in table.lines.iter().zip(&mut left) {
+            let mut line = lock(line);
+            *left = line.remove(&(former, number));
+            if let Some(armed) = &armed {
+                line.insert((deadline, number), armed.clone());
+            }
             self.set_next(&line);
-            words.reach_epoch(wish.bit());
         }
-        drop(line);
-        drop(left);
+        if self.now() >= deadline {
+            words.reach_epoch(wish.bit());
+            for line in &table.lines {
+                let mut line = lock(line);
+                line.remove(&(deadline, number));
+                self.set_next(&line);
+            }
+        }
+        drop(turn);
+        drop((left, armed));
     }
 
     /// How many are in the line.
-    #[cfg(all(test, loom))]
+    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        self.lock().len()
+        let table = self.table();
+        let _turn = lock(&table.turn);
+        let [first, second] = &table.lines;
+        let count = lock(first).len();
+        assert_eq!(count, lock(second).len(), "they are the same");
+        count
     }
 }
 
@@ -180,3 +243,6 @@ impl<G> fmt::Debug for Epochs<G> {
 #[cfg(test)]
 #[cfg(loom)]
 mod models;
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! local     cells of a thread
+//! of_process  values of which a forked child has its own
 //! page      lengths in whole pages
 //! mmap      ranges of address space that are owned and cut up
 //! memfd     files in memory, sealed so that nobody can shrink them under a mapping
@@ -22,6 +23,7 @@ pub(crate) mod interrupt;
 pub(crate) mod local;
 pub(crate) mod memfd;
 pub(crate) mod mmap;
+pub(crate) mod of_process;
 pub(crate) mod page;
 pub(crate) mod pagemap;
 pub(crate) mod signal;

@@ -52,13 +52,25 @@ fn ask_os_id() -> u32 {
     id
 }
 
-/// Has the child of a fork ask for its number anew.
+/// Forks between the first process that watched for them and this one.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// How many forks there were between the first process that watched for them and this one. No two of a process, its
+/// parent and their parents have the same number.
+#[inline]
+pub(crate) fn forks() -> u64 {
+    // The child of a fork has one thread, which has changed it before it does anything else.
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Has the child of a fork ask for its number anew, and know that it is one.
 pub(crate) fn watch_forks() -> std::io::Result<()> {
     unsafe extern "C" fn in_child() {
         OS_ID.set(0);
+        FORKS.fetch_add(1, Ordering::Relaxed);
     }
     static WATCHED: std::sync::OnceLock<i32> = std::sync::OnceLock::new();
-    // SAFETY: the function touches a thread-local word of the one thread that the child has.
+    // SAFETY: the function touches a thread-local word of the one thread that the child has, and an atomic one.
     match WATCHED.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(in_child)) }) {
         0 => Ok(()),
         error => Err(std::io::Error::from_raw_os_error(*error)),
