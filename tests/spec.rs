@@ -46,7 +46,7 @@ const MODES: [(OptLevel, Extra); 5] = [
     (OptLevel::None, Extra::Nothing),
     (OptLevel::Speed, Extra::Nothing),
     (OptLevel::Speed, Extra::Fuel),
-    (OptLevel::Speed, Extra::Bounds),
+    (OptLevel::Speed, Extra::Dense),
     (OptLevel::Speed, Extra::Epochs),
 ];
 
@@ -56,8 +56,8 @@ enum Extra {
     Nothing,
     /// It counts fuel.
     Fuel,
-    /// It compares every address with the length of the memory.
-    Bounds,
+    /// It compares every address with the length of the memory, which has nothing around it.
+    Dense,
     /// Nothing, but its guests are stopped at epochs, whatever they do, and let go on.
     Epochs,
 }
@@ -156,9 +156,9 @@ fn matrix(file: &TestFile<'_>) -> Vec<(String, Settings, bool)> {
                         settings = settings.with_fuel(FuelCosts::default());
                         " fuel"
                     }
-                    Extra::Bounds => {
-                        settings = settings.with_explicit_bounds(true);
-                        " explicit bounds"
+                    Extra::Dense => {
+                        settings = settings.with_dense_regions(true);
+                        " dense"
                     }
                     Extra::Epochs => " epochs",
                 };

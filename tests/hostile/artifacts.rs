@@ -252,11 +252,12 @@ fn an_artifact_for_another_machine_is_refused_with_what_is_missing() {
 #[test]
 fn an_artifact_for_other_settings_is_refused() {
     let bytes = artifact();
-    let changes: [fn(&mut Tunables); 6] = [
+    let changes: [fn(&mut Tunables); 7] = [
         |t| t.memory_guard_len /= 2,
         |t| t.memory_reservation_len *= 2,
         |t| t.stack_guard_len *= 2,
         |t| t.explicit_bounds = true,
+        |t| t.compact_contexts = true,
         |t| t.nan_canonicalization = true,
         |t| t.relaxed_simd_deterministic = true,
     ];

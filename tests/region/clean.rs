@@ -53,11 +53,10 @@ const LINKED: &str = r#"(module (import "main" "m" (memory 1)) (import "main" "t
     (data (i32.const 500) "from the other module") (elem (table 0) (i32.const 0) func $f)
     (func (export "set") (global.set $g (i32.const 1000))))"#;
 
-fn sandbox(explicit_bounds: bool) -> Sandbox {
+fn sandbox(settings: &Settings) -> Sandbox {
     let mut sandbox = Sandbox::new();
-    if explicit_bounds {
-        let settings = Settings::default().with_explicit_bounds(true);
-        sandbox.engine = Engine::new(&settings).unwrap();
+    if *settings != Settings::default() {
+        sandbox.engine = Engine::new(settings).unwrap();
         sandbox.linker = Linker::new(&sandbox.engine);
     }
     let linker: &mut Linker = &mut sandbox.linker;
@@ -204,8 +203,8 @@ fn soil(
 }
 
 /// Walks through instances of two programs in one slot or two.
-fn walk(options: &RegionOptions, seed: u64, rounds: usize) {
-    let sandbox = sandbox(options.dense);
+fn walk(options: &RegionOptions, settings: &Settings, seed: u64, rounds: usize) {
+    let sandbox = sandbox(settings);
     let mut limits = Limits::default();
     // Enough for what the guest asks for, and little enough to lie close together.
     limits.memory_len = 600 << 16;
@@ -258,7 +257,7 @@ fn walk(options: &RegionOptions, seed: u64, rounds: usize) {
 #[test]
 fn x_pool_the_next_instance_is_byte_for_byte_like_a_fresh_one() {
     for seed in 0..8 {
-        walk(&RegionOptions::default(), seed, 60);
+        walk(&RegionOptions::default(), &Settings::default(), seed, 60);
     }
 }
 
@@ -267,7 +266,7 @@ fn x_pool_so_it_is_where_little_is_kept_or_the_system_tells_nothing() {
     let mut options = RegionOptions::default();
     for (seed, keep, find) in [(20, 0, true), (21, 40_000, true), (22, 2 << 20, false)] {
         (options.keep_resident_len, options.find_written_pages) = (keep, find);
-        walk(&options, seed, 60);
+        walk(&options, &Settings::default(), seed, 60);
     }
 }
 
@@ -282,6 +281,12 @@ fn x_pool_so_it_is_in_dense_slots() {
         (33, 2 << 20, false),
     ] {
         (options.keep_resident_len, options.find_written_pages) = (keep, find);
-        walk(&options, seed, 60);
+        for (dense, alignment) in [(false, 1), (true, 1), (true, 4096)] {
+            let settings = Settings::default()
+                .with_explicit_bounds(true)
+                .with_dense_regions(dense);
+            options.heap_alignment = alignment;
+            walk(&options, &settings, seed, 40);
+        }
     }
 }

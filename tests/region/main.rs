@@ -6,7 +6,9 @@
 mod allocations;
 mod clean;
 mod crowd;
+mod dense;
 mod full;
 mod metrics;
+mod resident;
 mod snapshots;
 mod tenants;

@@ -40,6 +40,18 @@ impl Held {
     }
 }
 
+/// Bytes in memory that are this process's own: a page that it has mapped twice counts once, and those of files, which
+/// other processes map too, do not.
+pub fn own_len() -> usize {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup").expect("the system has procfs");
+    let kib = |name: &str| {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        number.map_or(0, |number| number.parse().expect("a number of KiB"))
+    };
+    1024 * (kib("Pss_Anon:") + kib("Pss_Shmem:"))
+}
+
 /// Pages in memory. The page tables tell it; the kernel's counters, which are asked where it does not read page
 /// tables for us, may lag by some pages for each core.
 fn resident() -> Option<usize> {

@@ -185,7 +185,9 @@ impl Street {
         let counts_fuel = random.below(3) == 0;
         let mut settings = Settings::default()
             .with_parallel_compilation(false)
-            .with_explicit_bounds(options.dense || random.below(4) == 0);
+            .with_explicit_bounds(options.dense || random.below(4) == 0)
+            .with_dense_regions(options.dense && random.below(3) != 0);
+        options.heap_alignment = random.pick(&[1, 1, 128, 4096]);
         if counts_fuel {
             settings = settings.with_fuel(FuelCosts::default());
         }
@@ -207,7 +209,16 @@ impl Street {
             options,
             counts_fuel,
         };
-        for (pages, second) in [("1", ""), ("4", SECOND), ("80", "")] {
+        // Contexts of different lengths, behind which memories begin at different places.
+        let many = "(global i64 (i64.const -1)) ".repeat(75);
+        let more = "(table 40 40 funcref) (global i64 (i64.const -1))";
+        for (pages, second) in [
+            ("1", ""),
+            ("4", SECOND),
+            ("80", ""),
+            ("2", &*many),
+            ("1", more),
+        ] {
             let wat = WAT.replace("PAGES", pages).replace("SECOND", second);
             let module = street.engine.compile(wat.as_bytes())?;
             let program = street.linker.program(&module)?;

@@ -22,7 +22,7 @@ use crate::error::Error;
 /// First bytes of the header section.
 pub const MAGIC: [u8; 8] = *b"SLVDGART";
 /// Version of the format and of the contract with the runtime.
-pub const FORMAT_VERSION: u32 = 11;
+pub const FORMAT_VERSION: u32 = 12;
 /// Bytes before the encoded identity.
 const FIXED_LEN: usize = 40;
 const VERSION: usize = 8;

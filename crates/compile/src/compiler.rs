@@ -65,7 +65,7 @@ impl<'a> Compiler<'a> {
     pub(crate) fn new(wasm: &'a [u8], settings: &'a Settings) -> Result<Self, Error> {
         let isas = Isas::new(settings)?;
         let module = Module::read(wasm, settings.proposals)?;
-        let offsets = VMOffsets::new(&module.info)?;
+        let offsets = VMOffsets::new(&module.info, settings.tunables.compact_contexts)?;
         Ok(Self {
             module,
             relaxed_simd: target::relaxed_simd(isas.any(), settings),

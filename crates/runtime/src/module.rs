@@ -152,12 +152,14 @@ impl Module {
             None => CodeMapping::from_bytes(&bytes.as_slice()[text]),
         }
         .map_err(Error::system("map the module's code"))?;
-        let offsets = VMOffsets::new(&artifact.info).map_err(|e| Error::LimitsExceeded {
-            what: "bytes of context",
-            needed: e.needed,
-            given: selvedge_artifact::vmoffsets::CONTEXT_MAX_LEN,
-            knob: "nothing",
-        })?;
+        let compact = engine.tunables().compact_contexts;
+        let offsets =
+            VMOffsets::new(&artifact.info, compact).map_err(|e| Error::LimitsExceeded {
+                what: "bytes of context",
+                needed: e.needed,
+                given: selvedge_artifact::vmoffsets::CONTEXT_MAX_LEN,
+                knob: "nothing",
+            })?;
         let traps = &bytes.as_slice()[artifact.layout.traps.clone()];
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);

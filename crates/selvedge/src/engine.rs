@@ -33,6 +33,7 @@ pub struct Settings {
     proposals: Proposals,
     nan_canonicalization: bool,
     explicit_bounds: bool,
+    dense_regions: bool,
 }
 
 impl Settings {
@@ -80,6 +81,21 @@ impl Settings {
     pub fn with_explicit_bounds(mut self, explicit: bool) -> Self {
         self.explicit_bounds = explicit;
         self
+    }
+
+    /// Whether code is for dense regions alone ([`RegionOptions::dense`](crate::RegionOptions::dense)), where an instance
+    /// then takes the least memory: code compares every address, as with [`Settings::with_explicit_bounds`], and the globals
+    /// lie right beside what the guest only reads, so that both have room in one page, and other regions can't keep
+    /// them apart. Artifacts compiled otherwise are refused, and so is this code by other engines.
+    #[must_use]
+    pub fn with_dense_regions(mut self, dense: bool) -> Self {
+        self.dense_regions = dense;
+        self
+    }
+
+    /// Whether code is for dense regions alone.
+    pub fn is_for_dense_regions(&self) -> bool {
+        self.dense_regions
     }
 
     /// Whether every NaN that arithmetic makes is the canonical one, positive and without a payload. If this is
@@ -154,7 +170,8 @@ impl Engine {
         if let Some(costs) = &settings.fuel {
             compile.count_fuel(costs.clone());
         }
-        compile.tunables.explicit_bounds = settings.explicit_bounds;
+        compile.tunables.explicit_bounds = settings.explicit_bounds || settings.dense_regions;
+        compile.tunables.compact_contexts = settings.dense_regions;
         compile.tunables.nan_canonicalization = settings.nan_canonicalization;
         compile.tunables.relaxed_simd_deterministic = settings.relaxed_simd_deterministic;
         let runtime = selvedge_runtime::Engine::with_tunables(compile.tunables)?;

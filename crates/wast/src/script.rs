@@ -10,7 +10,7 @@ use std::thread;
 
 use selvedge::{
     CompileError, Engine, InstanceHandle, Limits, Linker, Member, Module, Proposal, Region,
-    RuntimeError, Settings, TrapCode, Val, Vmctx,
+    RegionOptions, RuntimeError, Settings, TrapCode, Val, Vmctx,
 };
 use wast::lexer::Lexer;
 use wast::parser::ParseBuffer;
@@ -212,7 +212,9 @@ impl<'scope, 'env> Runner<'scope, 'env> {
             .all(|proposal| proposals.is_enabled(proposal));
         let shared = if has_shared { SHARED_MEMORY } else { "" };
         let spectest = engine.compile(format!("{SPECTEST}{shared})").as_bytes())?;
-        let region = Region::new(&engine, SLOTS, &Limits::default())?;
+        let mut options = RegionOptions::default();
+        options.dense = world.settings.is_for_dense_regions();
+        let region = Region::with_options(&engine, SLOTS, &Limits::default(), &options)?;
         let mut instance = region.new_instance(&linker.program(&spectest)?)?;
         instance.set_member_name("spectest", Member::MAIN)?;
         Ok(Self {

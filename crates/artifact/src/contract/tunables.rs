@@ -42,6 +42,9 @@ pub struct Tunables {
     /// Whether code compares every address with the length of its memory. It then relies on neither reservation
     /// nor guard, however long they are; if not, it leaves to them what they can do.
     pub explicit_bounds: bool,
+    /// Whether the parts of a context lie side by side, so that what the guest may write to can't be kept apart from
+    /// what it only reads. For dense regions alone.
+    pub compact_contexts: bool,
     /// Whether every NaN that arithmetic makes is the canonical one, positive and without a payload. If not,
     /// it is what the CPU gives.
     pub nan_canonicalization: bool,
@@ -89,6 +92,7 @@ impl Default for Tunables {
             stack_guard_len: 64 << 10,
             metering: Metering::None,
             explicit_bounds: false,
+            compact_contexts: false,
             nan_canonicalization: false,
             relaxed_simd_deterministic: false,
         }

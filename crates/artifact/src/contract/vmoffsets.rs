@@ -6,6 +6,9 @@
 //!  | globals                | inline tables | imported globals, memories | memories | tables | header |
 //! ```
 //!
+//! Without the tunable `compact_contexts`, that is: with it no part is as long as its pages, and the globals lie right
+//! below what the guest only reads.
+//!
 //! The fixed header stands right below memory 0, so that its fields have the same short offsets in
 //! every module. Memory 0, if it lies in the slot, has its definition in there; the part named
 //! memories holds those of all others that the module defines. All offsets are negative, given as `i32` for use in addressing modes.
@@ -17,6 +20,8 @@ use thiserror::Error;
 
 /// Bytes of a host page as far as the layout is concerned.
 pub const CONTEXT_PAGE_LEN: u32 = 4096;
+/// What the parts of a compact context are multiples of: globals are aligned to it.
+pub const COMPACT_LEN: u32 = 16;
 /// Bytes of a cell that holds a global.
 pub const GLOBAL_LEN: u32 = 16;
 /// Bytes of a table entry.
@@ -54,8 +59,13 @@ pub struct VMOffsets {
 }
 
 impl VMOffsets {
-    /// Lays out the context of a module.
-    pub fn new(module: &ModuleInfo) -> Result<Self, ContextTooLarge> {
+    /// Lays out the context of a module, `compact` as the tunable `compact_contexts` says.
+    pub fn new(module: &ModuleInfo, compact: bool) -> Result<Self, ContextTooLarge> {
+        let part = u64::from(if compact {
+            COMPACT_LEN
+        } else {
+            CONTEXT_PAGE_LEN
+        });
         let imported = &module.imported;
         let mut cursor = Cursor(u64::from(vm_context_header::OFFSETS.struct_len));
         let defined_tables = &module.tables[imported.tables as usize..];
@@ -75,12 +85,12 @@ impl VMOffsets {
                 Some(cursor.down(capacity * u64::from(TABLE_ENTRY_LEN), 16))
             })
             .collect();
-        let read_only_len = cursor.page();
+        let read_only_len = cursor.round(part);
         let globals = cursor.down(
             (module.globals.len() as u64 - u64::from(imported.globals)) * u64::from(GLOBAL_LEN),
             16,
         );
-        let total = cursor.page();
+        let total = cursor.round(part);
         if total > CONTEXT_MAX_LEN {
             return Err(ContextTooLarge { needed: total });
         }
@@ -146,12 +156,12 @@ impl VMOffsets {
         Some(self.globals + (defined * GLOBAL_LEN) as i32)
     }
 
-    /// Bytes right below `vmctx` that the guest only reads; a multiple of the page.
+    /// Bytes right below `vmctx` that the guest only reads; a multiple of the page, if the context is not compact.
     pub const fn read_only_len(&self) -> u32 {
         self.read_only_len
     }
 
-    /// Bytes below the read-only part that the guest may write; a multiple of the page.
+    /// Bytes below the read-only part that the guest may write; a multiple of the page, if the context is not compact.
     pub const fn writable_len(&self) -> u32 {
         self.writable_len
     }
@@ -167,9 +177,9 @@ impl Cursor {
         self.0
     }
 
-    /// Rounds up to a page.
-    fn page(&mut self) -> u64 {
-        self.0 = self.0.next_multiple_of(u64::from(CONTEXT_PAGE_LEN));
+    /// Rounds up to the length of a part.
+    fn round(&mut self, len: u64) -> u64 {
+        self.0 = self.0.next_multiple_of(len);
         self.0
     }
 }
@@ -202,7 +212,7 @@ mod tests {
 
     #[test]
     fn an_empty_module_needs_one_page() {
-        let offsets = VMOffsets::new(&module(&[], 0)).unwrap();
+        let offsets = VMOffsets::new(&module(&[], 0), false).unwrap();
         assert_eq!(offsets.read_only_len(), 4096);
         assert_eq!(offsets.writable_len(), 0);
         assert_eq!(VMOffsets::header(vm_context_header::OFFSETS.magic), -8);
@@ -210,20 +220,28 @@ mod tests {
 
     #[test]
     fn parts_do_not_overlap() {
-        let offsets = VMOffsets::new(&module(&[Some(10), None, Some(1000)], 700)).unwrap();
-        let header = -(vm_context_header::OFFSETS.struct_len as i32);
-        let table = |i| offsets.table(TableIdx::new(i)).unwrap();
-        assert!(table(2) + 16 <= header);
-        let inline0 = offsets.inline_table(TableIdx::new(0)).unwrap();
-        let inline2 = offsets.inline_table(TableIdx::new(2)).unwrap();
-        assert!(inline0 + 80 <= table(0));
-        assert!(inline2 + 8000 <= inline0);
-        assert_eq!(offsets.inline_table(TableIdx::new(1)), None);
-        assert!(-(offsets.read_only_len() as i32) <= inline2);
-        let last = offsets.global(GlobalIdx::new(699)).unwrap();
-        assert!(last + 16 <= -(offsets.read_only_len() as i32));
-        let total = offsets.read_only_len() + offsets.writable_len();
-        assert!(-(total as i32) <= offsets.global(GlobalIdx::new(0)).unwrap());
+        for compact in [false, true] {
+            let info = module(&[Some(10), None, Some(1000)], 700);
+            let offsets = VMOffsets::new(&info, compact).unwrap();
+            let header = -(vm_context_header::OFFSETS.struct_len as i32);
+            let table = |i| offsets.table(TableIdx::new(i)).unwrap();
+            assert!(table(2) + 16 <= header);
+            let inline0 = offsets.inline_table(TableIdx::new(0)).unwrap();
+            let inline2 = offsets.inline_table(TableIdx::new(2)).unwrap();
+            assert!(inline0 + 80 <= table(0));
+            assert!(inline2 + 8000 <= inline0);
+            assert_eq!(offsets.inline_table(TableIdx::new(1)), None);
+            assert!(-(offsets.read_only_len() as i32) <= inline2);
+            let last = offsets.global(GlobalIdx::new(699)).unwrap();
+            assert!(last + 16 <= -(offsets.read_only_len() as i32));
+            let total = offsets.read_only_len() + offsets.writable_len();
+            assert!(-(total as i32) <= offsets.global(GlobalIdx::new(0)).unwrap());
+            if compact {
+                assert_eq!(last + 16, -(offsets.read_only_len() as i32));
+                assert_eq!(offsets.read_only_len() % 16, 0);
+                assert_eq!(offsets.writable_len(), 700 * 16);
+            }
+        }
     }
 
     #[test]
@@ -231,7 +249,7 @@ mod tests {
         let mut info = module(&[Some(4)], 0);
         info.memories = vec![MemoryType::new(1, None); 3];
         let at = |offsets: &VMOffsets, i| offsets.memory(MemoryIdx::new(i));
-        let own = VMOffsets::new(&info).unwrap();
+        let own = VMOffsets::new(&info, false).unwrap();
         let header = VMOffsets::header(vm_context_header::OFFSETS.memory0_base);
         assert_eq!(at(&own, 0), Some(header));
         let first = at(&own, 1).unwrap();
@@ -240,7 +258,7 @@ mod tests {
         assert!(own.inline_table(TableIdx::new(0)).unwrap() + 32 <= first);
 
         info.imported.memories = 2;
-        let imported = VMOffsets::new(&info).unwrap();
+        let imported = VMOffsets::new(&info, false).unwrap();
         assert_eq!(at(&imported, 0), None);
         assert_eq!(at(&imported, 1), None);
         let only = at(&imported, 2).unwrap();
@@ -251,6 +269,6 @@ mod tests {
     #[test]
     fn too_many_tables_are_refused() {
         let tables = vec![Some(INLINE_TABLE_MAX); 1000];
-        assert!(VMOffsets::new(&module(&tables, 0)).is_err());
+        assert!(VMOffsets::new(&module(&tables, 0), false).is_err());
     }
 }

@@ -204,7 +204,7 @@ impl Translation<'_, '_> {
         let index = self.pop_index_of(self.memory_is_64(memory.as_u32()));
         let len = access.bytes();
         if len > 1 {
-            // Bases are multiples of a page, and a sum that wraps is as aligned as its parts make it.
+            // Bases are multiples of 64 at least, and a sum that wraps is as aligned as its parts make it.
             let rest = arg.offset & u64::from(len - 1);
             let low = match rest {
                 0 => index,

@@ -24,7 +24,7 @@ fn translate_wasm(wasm: &[u8]) -> Result<Vec<ir::Function>, Error> {
     let settings = settings();
     let isa = target::isa(&settings)?;
     let module = Module::read(wasm, Proposals::default())?;
-    let offsets = VMOffsets::new(&module.info)?;
+    let offsets = VMOffsets::new(&module.info, false)?;
     let env = ModuleEnv {
         info: &module.info,
         offsets: &offsets,
@@ -573,7 +573,7 @@ fn a_translator_can_be_used_after_an_error() {
         &good,
     ] {
         let module = Module::read(wasm, Proposals::default()).unwrap();
-        let offsets = VMOffsets::new(&module.info).unwrap();
+        let offsets = VMOffsets::new(&module.info, false).unwrap();
         let env = ModuleEnv {
             info: &module.info,
             offsets: &offsets,

@@ -149,7 +149,7 @@ impl<'a> InstanceBuilder<'a> {
             return Err(Error::OtherEngine("program"));
         }
         let limits = match limits {
-            Some(limits) => limits.within(region.limits())?,
+            Some(limits) => limits.within(region.limits(), region.context_unit())?,
             None => *region.limits(),
         };
         limits.admit(module, 0)?;

@@ -10,6 +10,16 @@
 //! its end: a small guest needs no more of them, and whoever asks the kernel which pages of a memory were written to
 //! waits for it to look at few entries that are empty (half a microsecond for all of one table).
 //!
+//! A dense slot has no guard, and no page for its context, unless the embedder wants memories that begin on pages: the
+//! context stands at the beginning, as long as the program needs, and memory 0 right behind it. What a slot may be given
+//! to the system of is its pages, so its length is a multiple of them; but where memories have no byte, several slots
+//! share a page.
+//!
+//! ```text
+//!  packed: | context | memory reservation | rest of a page |
+//!                    ^ vmctx, by the program
+//! ```
+//!
 //! The guard before slot 0 keeps what lies below the first context as far away as between slots: a
 //! wrong negative offset of up to 2 GiB finds no neighbour (I-6).
 
@@ -38,7 +48,7 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// For memories that are to begin at multiples of `alignment`, a power of two and of pages.
+    /// For memories that are to begin at multiples of `alignment`, a power of two, and of pages unless they are dense.
     pub(crate) fn of(alignment: usize, dense: bool) -> Self {
         if dense || alignment > WITH_CONTEXT_LEN {
             Self {
@@ -67,10 +77,15 @@ pub(crate) struct Layout {
     slots: u32,
     /// Bytes behind the last slot, by which all may be moved up so that memories begin where they should.
     slack: usize,
+    /// If a memory begins right behind its context: what its address is a multiple of.
+    packed: Option<usize>,
 }
 
+/// The least that the address of a memory is a multiple of: a cache line, and more than any access needs.
+pub(crate) const MIN_ALIGNMENT: usize = 64;
+
 impl Layout {
-    /// Lays out a region whose memories are to begin on a grid.
+    /// Lays out a region whose memories are to begin on a grid, which is one of pages unless the region is dense.
     pub(crate) fn new(
         slots: u32,
         limits: &Limits,
@@ -91,6 +106,17 @@ impl Layout {
                     .to_owned(),
             ));
         }
+        if tunables.compact_contexts && !dense {
+            return Err(Error::InvalidLimits(
+                "the engine's code is for dense regions alone (compact_contexts)".to_owned(),
+            ));
+        }
+        let packed = (dense && grid.step < page_len()).then_some(grid.step);
+        // What a page of a packed slot holds beside its memory is its own context, and nobody else's.
+        let unit = match packed {
+            Some(alignment) if limits.memory_len == 0 => alignment,
+            _ => grid.step.max(page_len()),
+        };
         let (reservation, guard) = if dense {
             (limits.memory_len.next_multiple_of(page_len() as u64), 0)
         } else {
@@ -105,19 +131,24 @@ impl Layout {
                 limits.memory_len
             )));
         }
-        let stride = limits
-            .context_len
+        let context_len = match packed {
+            Some(alignment) => limits.context_len.checked_next_multiple_of(alignment),
+            None => Some(limits.context_len),
+        };
+        let context_len = context_len.ok_or_else(too_large)?;
+        let stride = context_len
             .checked_add(reservation)
             .and_then(|len| len.checked_add(guard))
-            .and_then(|len| len.checked_next_multiple_of(grid.step))
+            .and_then(|len| len.checked_next_multiple_of(unit))
             .ok_or_else(too_large)?;
         let layout = Self {
             front_guard_len: guard,
             stride,
-            context_len: limits.context_len,
+            context_len,
             slots,
             // Where the reservation begins is a multiple of pages only.
             slack: grid.step.saturating_sub(page_len()),
+            packed,
         };
         layout.checked_total().ok_or_else(too_large)?;
         Ok(layout)
@@ -127,13 +158,18 @@ impl Layout {
         self.stride
             .checked_mul(self.slots as usize)?
             .checked_add(self.front_guard_len)?
-            .checked_add(self.slack)
+            .checked_add(self.slack)?
+            .checked_next_multiple_of(page_len())
     }
 
     /// Moves all slots up so that their memories begin on the grid, now that it is known where the reservation
     /// begins.
     pub(crate) fn aligned(mut self, base: usize, grid: Grid) -> Self {
-        let first = base.wrapping_add(self.vmctx(0));
+        if self.packed.is_some() {
+            // Slots begin where the reservation does, on a page, and are multiples of the alignment.
+            return self;
+        }
+        let first = base.wrapping_add(self.vmctx(0, 0));
         let up = first.wrapping_add(grid.less).wrapping_neg() & (grid.step - 1);
         debug_assert!(up <= self.slack, "both are multiples of pages");
         self.front_guard_len += up;
@@ -156,9 +192,24 @@ impl Layout {
         self.front_guard_len + self.stride * slot as usize
     }
 
-    /// Offset of a slot's `vmctx`, which is the base of its memory 0, in the reservation.
-    pub(crate) fn vmctx(&self, slot: u32) -> usize {
-        self.context(slot) + self.context_len
+    /// Offset of the `vmctx`, which is the base of memory 0, in the reservation, for a program that needs so many
+    /// bytes of context.
+    pub(crate) fn vmctx(&self, slot: u32, used: usize) -> usize {
+        let below = match self.packed {
+            Some(alignment) => used.next_multiple_of(alignment),
+            None => self.context_len,
+        };
+        self.context(slot) + below
+    }
+
+    /// Whether a memory begins right behind its context, on no page.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.packed.is_some()
+    }
+
+    /// Whether slots share pages.
+    pub(crate) fn shares_pages(&self) -> bool {
+        !self.stride.is_multiple_of(page_len())
     }
 
     /// Offset of a slot's context in the second mapping.
@@ -189,11 +240,11 @@ mod tests {
         assert!(layout.context(0) >= guard);
         for slot in 0..7 {
             assert_eq!(
-                layout.vmctx(slot) - layout.context(slot),
+                layout.vmctx(slot, 0) - layout.context(slot),
                 limits.context_len
             );
-            assert_eq!(layout.vmctx(slot) % 4096, 0);
-            let end = layout.vmctx(slot) + reservation + guard;
+            assert_eq!(layout.vmctx(slot, 0) % 4096, 0);
+            let end = layout.vmctx(slot, 0) + reservation + guard;
             let next = if slot == 6 {
                 layout.total_len()
             } else {
@@ -214,7 +265,7 @@ mod tests {
                 assert_eq!(moved.total_len(), layout.total_len());
                 assert!(moved.context(0) >= 2 << 30, "the guard stays");
                 for slot in 0..3 {
-                    let first = base + moved.vmctx(slot);
+                    let first = base + moved.vmctx(slot, 0);
                     assert_eq!(first % alignment, 0);
                     if alignment <= 1 << 16 {
                         let table = |addr: usize| addr >> 21;
@@ -222,7 +273,7 @@ mod tests {
                         assert_ne!(table(first), table(first + (64 << 10)));
                     }
                 }
-                let end = moved.vmctx(2) + (6usize << 30);
+                let end = moved.vmctx(2, 0) + (6usize << 30);
                 assert!(end <= moved.total_len());
             }
         }
@@ -243,10 +294,67 @@ mod tests {
         };
         let layout = Layout::new(1000, &limits, &tunables, Grid::of(4096, true), true).unwrap();
         assert_eq!(layout.context(0), 0);
-        assert_eq!(layout.vmctx(1) - layout.vmctx(0), 8192 + 102_400);
+        assert_eq!(layout.vmctx(1, 0) - layout.vmctx(0, 0), 8192 + 102_400);
+        assert_eq!(layout.vmctx(0, 500), 8192);
         assert_eq!(layout.total_len(), 1000 * (8192 + 102_400));
+        assert!(!layout.is_packed() && !layout.shares_pages());
         let guarded = Tunables::default();
         assert!(Layout::new(1, &limits, &guarded, Grid::of(4096, true), true).is_err());
+    }
+
+    #[test]
+    fn the_memory_of_a_packed_slot_begins_behind_its_context() {
+        let tunables = Tunables {
+            explicit_bounds: true,
+            ..Tunables::default()
+        };
+        let limits = |memory_len, context_len| Limits {
+            memory_len,
+            context_len,
+            ..Limits::default()
+        };
+        for alignment in [64, 256, 2048] {
+            let grid = Grid::of(alignment, true);
+            let layout = Layout::new(10, &limits(1 << 16, 5000), &tunables, grid, true);
+            let layout = layout.unwrap().aligned(0x7000_0000_1000, grid);
+            assert!(layout.is_packed() && !layout.shares_pages());
+            for slot in 0..10 {
+                assert_eq!(layout.context(slot) % 4096, 0);
+                for used in [1, 64, 500, 5000] {
+                    let vmctx = layout.vmctx(slot, used);
+                    let below = vmctx - layout.context(slot);
+                    assert!((used..used + alignment).contains(&below));
+                    assert_eq!(vmctx % alignment, 0);
+                    assert!(vmctx + (1 << 16) <= layout.context(slot) + layout.stride);
+                }
+            }
+            // Without memories, contexts are all that there is.
+            let layout = Layout::new(10, &limits(0, 512), &tunables, grid, true).unwrap();
+            assert_eq!(layout.context(9) - layout.context(8), alignment.max(512));
+            assert!(layout.shares_pages());
+            assert_eq!(layout.total_len() % 4096, 0);
+            assert!(layout.vmctx(9, 512) <= layout.total_len());
+        }
+    }
+
+    #[test]
+    fn code_for_dense_regions_is_for_those_alone() {
+        let tunables = Tunables {
+            explicit_bounds: true,
+            compact_contexts: true,
+            ..Tunables::default()
+        };
+        assert!(
+            Layout::new(
+                1,
+                &Limits::default(),
+                &tunables,
+                Grid::of(4096, false),
+                false
+            )
+            .is_err()
+        );
+        assert!(Layout::new(1, &Limits::default(), &tunables, Grid::of(64, true), true).is_ok());
     }
 
     #[test]

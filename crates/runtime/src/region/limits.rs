@@ -23,7 +23,8 @@ pub struct Limits {
     pub stack_len: usize,
     /// Elements that one table may have. Default: 10,000,000, as other engines allow.
     pub table_elements: u64,
-    /// Bytes reserved for globals, fixed tables and the fixed part of the context. Default: 2 MiB.
+    /// Bytes reserved for globals, fixed tables and the fixed part of the context, 256 at least; rounded up to pages,
+    /// and in dense regions to 64 bytes. Default: 2 MiB.
     pub context_len: usize,
     /// Bytes that all memories and tables of an instance may have together, those of linked modules too; an
     /// element of a table counts as 8 bytes. Default: 32 GiB.
@@ -49,8 +50,8 @@ impl Default for Limits {
 impl Limits {
     /// Most stack: beyond this a typo is likelier than a need.
     const MAX_STACK_LEN: usize = 1 << 30;
-    /// Least context: the fixed part and a page of globals.
-    const MIN_CONTEXT_LEN: usize = 8 << 10;
+    /// Least context: the fixed part and a few globals, where they lie side by side.
+    const MIN_CONTEXT_LEN: usize = 256;
     /// Most that a 64-bit memory may have: a part of what a process can address.
     const MAX_MEMORY64_LEN: u64 = 1 << 44;
     /// Most context.
@@ -143,9 +144,9 @@ impl Limits {
         })
     }
 
-    /// Limits of one instance: checked, and none above its region's.
-    pub(crate) fn within(&self, region: &Self) -> Result<Self, Error> {
-        let limits = self.checked()?;
+    /// Limits of one instance: checked, and none above its region's, whose contexts are multiples of a unit.
+    pub(crate) fn within(&self, region: &Self, context_unit: usize) -> Result<Self, Error> {
+        let limits = self.checked(context_unit)?;
         let knobs = [
             ("memory_len", limits.memory_len, region.memory_len),
             ("memory64_len", limits.memory64_len, region.memory64_len),
@@ -183,8 +184,8 @@ impl Limits {
         }
     }
 
-    /// Checks the limits and rounds what is counted in pages.
-    pub(crate) fn checked(&self) -> Result<Self, Error> {
+    /// Checks the limits and rounds what is counted in pages, and what is a multiple of a unit.
+    pub(crate) fn checked(&self, context_unit: usize) -> Result<Self, Error> {
         let within = |what: &str, value: usize, min: usize, max: usize| {
             if (min..=max).contains(&value) {
                 return Ok(());
@@ -221,7 +222,7 @@ impl Limits {
         }
         Ok(Self {
             stack_len: round_up_to_page(self.stack_len),
-            context_len: round_up_to_page(self.context_len),
+            context_len: self.context_len.next_multiple_of(context_unit),
             ..*self
         })
     }
@@ -239,13 +240,13 @@ mod tests {
     #[test]
     fn defaults_pass_and_nonsense_does_not() {
         let limits = Limits::default();
-        limits.checked().unwrap();
+        limits.checked(4096).unwrap();
         assert!(
             Limits {
                 stack_len: 0,
                 ..limits
             }
-            .checked()
+            .checked(4096)
             .is_err()
         );
         assert!(
@@ -253,7 +254,7 @@ mod tests {
                 stack_len: usize::MAX,
                 ..limits
             }
-            .checked()
+            .checked(4096)
             .is_err()
         );
         assert!(
@@ -261,7 +262,7 @@ mod tests {
                 context_len: 1,
                 ..limits
             }
-            .checked()
+            .checked(4096)
             .is_err()
         );
         assert!(
@@ -269,7 +270,7 @@ mod tests {
                 memory_len: u64::MAX,
                 ..limits
             }
-            .checked()
+            .checked(4096)
             .is_err()
         );
         assert!(
@@ -277,7 +278,7 @@ mod tests {
                 memory64_len: u64::MAX,
                 ..limits
             }
-            .checked()
+            .checked(4096)
             .is_err()
         );
         assert_eq!(
@@ -285,7 +286,7 @@ mod tests {
                 stack_len: 20_001,
                 ..limits
             }
-            .checked()
+            .checked(4096)
             .unwrap()
             .stack_len
                 % 4096,

@@ -92,7 +92,7 @@ impl Region {
         limits: &Limits,
         options: &RegionOptions,
     ) -> Result<Self, Error> {
-        let limits = limits.checked()?;
+        let limits = limits.checked(options.context_unit())?;
         let grid = Grid::of(options.checked_alignment()?, options.dense);
         let layout = Layout::new(slots, &limits, engine.tunables(), grid, options.dense)?;
         let space = Reservation::reserve(layout.total_len()).map_err(Error::system(
@@ -189,6 +189,11 @@ impl Region {
     /// The limits of its instances.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+
+    /// What the length of a context is a multiple of.
+    pub(crate) fn context_unit(&self) -> usize {
+        self.inner.options.context_unit()
     }
 
     /// The engine it belongs to.

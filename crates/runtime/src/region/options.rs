@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::region::layout::MIN_ALIGNMENT;
 use crate::sys::page::page_len;
 
 /// How a region goes about its slots; see [`Region::with_options`](crate::Region::with_options).
@@ -34,20 +35,35 @@ pub struct RegionOptions {
     pub dense: bool,
     /// Bytes that the address of memory 0 of every instance is a multiple of: a power of two. Memories with
     /// 64-bit addresses or pages of one byte, and those after the first, lie elsewhere. What is less than a page
-    /// means a page. Default: a page.
+    /// means a page; in a dense region, where a memory that need not begin on a page shares one with its instance's
+    /// context, what is less than 64 means 64. Default: 1, so the least.
     pub heap_alignment: usize,
 }
 
 impl RegionOptions {
-    /// The alignment, at least that of a page.
+    /// The alignment, at least that of a page, or of a cache line in a dense region.
     pub(crate) fn checked_alignment(&self) -> Result<usize, Error> {
         if !self.heap_alignment.is_power_of_two() {
             return Err(Error::InvalidArgument(
                 "the alignment of memories must be a power of two",
             ));
         }
-        // A page is a multiple of all smaller powers of two.
-        Ok(self.heap_alignment.max(page_len()))
+        // A page, and a line, is a multiple of all smaller powers of two.
+        let least = if self.dense {
+            MIN_ALIGNMENT
+        } else {
+            page_len()
+        };
+        Ok(self.heap_alignment.max(least))
+    }
+
+    /// What a context's length is a multiple of.
+    pub(crate) fn context_unit(&self) -> usize {
+        if self.dense && self.heap_alignment < page_len() {
+            MIN_ALIGNMENT
+        } else {
+            page_len()
+        }
     }
 }
 

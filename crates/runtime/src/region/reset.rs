@@ -17,6 +17,7 @@
 use std::io;
 use std::ops::Range;
 
+use crate::region::layout::round_up_to_page;
 use crate::region::options::RegionOptions;
 use crate::region::slot::{Own, Slot};
 use crate::sys::page::page_len;
@@ -140,9 +141,10 @@ impl Resets {
         };
         let mut written = Vec::new();
         let mut runs = Runs::new();
-        let (mut at, end) = (start, start + len);
-        while at < end {
-            let Ok(next) = pagemap.scan(at..end, &mut runs) else {
+        let (memory, pages) = (start..start + len, pages_of(start..start + len));
+        let mut at = pages.start;
+        while at < pages.end {
+            let Ok(next) = pagemap.scan(at..pages.end, &mut runs) else {
                 return all;
             };
             if next <= at {
@@ -152,7 +154,7 @@ impl Resets {
                 if run.start < at || run.end > next || run.start > run.end {
                     return all;
                 }
-                written.push(run.start - start..run.end - start);
+                written.push(offsets(run, &memory));
             }
             at = next;
         }
@@ -171,13 +173,19 @@ impl Resets {
         let Own { run, vain } = slot.take_own();
         let mut longest = if run.len() <= left { run } else { 0..0 };
         let mut pages = InitialPages::of(slot);
-        let (start, end) = (pages.addr(), pages.addr() + pages.len());
+        let memory = pages.addr()..pages.addr() + pages.len();
+        let start = memory.start;
+        let all = pages_of(memory.clone());
+        let known = match longest.is_empty() {
+            true => all.start..all.start,
+            false => pages_of(start + longest.start..start + longest.end),
+        };
         let mut changed = pages.restore_changed(longest.clone(), direction);
         left -= longest.len();
         let mut kept = longest.len();
         let mut beyond = None;
         let mut runs = Runs::new();
-        'all: for part in [start..start + longest.start, start + longest.end..end] {
+        'all: for part in [all.start..known.start, known.end..all.end] {
             let mut at = part.start;
             while at < part.end {
                 let next = pagemap.scan(at..part.end, &mut runs)?;
@@ -190,8 +198,13 @@ impl Resets {
                             "the scan told pages that were not asked for",
                         ));
                     }
-                    let run = run.start - start..run.end - start;
-                    let len = left.min(run.len());
+                    let run = offsets(run, &memory);
+                    let mut len = run.len();
+                    if len > left {
+                        // What stays and what does not meet between two pages.
+                        let cut = (start + run.start + left) / page_len() * page_len();
+                        len = cut.saturating_sub(start + run.start);
+                    }
                     changed += pages.restore_changed(run.start..run.start + len, direction);
                     left -= len;
                     kept += len;
@@ -211,6 +224,17 @@ impl Resets {
         slot.set_own(Own { run: longest, vain });
         Ok(beyond.map_or(Kept::All, Kept::Below))
     }
+}
+
+/// The pages that have a part of a range of addresses: those of a dense slot begin with its context.
+fn pages_of(range: Range<usize>) -> Range<usize> {
+    range.start / page_len() * page_len()..round_up_to_page(range.end)
+}
+
+/// Offsets in a memory of the part of a run of pages that lies in it.
+fn offsets(run: Range<usize>, memory: &Range<usize>) -> Range<usize> {
+    let start = run.start.clamp(memory.start, memory.end);
+    start - memory.start..run.end.clamp(start, memory.end) - memory.start
 }
 
 /// What became of a memory whose pages were gone over.
@@ -238,7 +262,19 @@ fn joined(one: Range<usize>, other: Range<usize>) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::joined;
+    use super::{joined, offsets, pages_of};
+
+    #[test]
+    fn of_pages_the_part_counts_that_lies_in_the_memory() {
+        let memory = 0x7_0240..0x8_0240;
+        assert_eq!(pages_of(memory.clone()), 0x7_0000..0x8_1000);
+        assert_eq!(pages_of(0x7_0000..0x8_0000), 0x7_0000..0x8_0000);
+        assert_eq!(offsets(0x7_0000..0x7_1000, &memory), 0..0xdc0);
+        assert_eq!(offsets(0x7_1000..0x7_3000, &memory), 0xdc0..0x2dc0);
+        assert_eq!(offsets(0x8_0000..0x8_1000, &memory), 0xfdc0..0x1_0000);
+        assert!(offsets(0x8_1000..0x8_2000, &memory).is_empty());
+        assert!(offsets(0x6_0000..0x7_0000, &memory).is_empty());
+    }
 
     #[test]
     fn runs_that_meet_are_one_and_of_others_the_longer_stays() {

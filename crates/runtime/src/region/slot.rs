@@ -15,7 +15,7 @@ use crate::region::layout::round_up_to_page;
 use crate::region::metrics::SlotCounts;
 use crate::region::reset::Kind;
 use crate::region::{Region, RegionInner};
-use crate::vm::pages::InitialPages;
+use crate::vm::pages::{self, InitialPages};
 
 /// A slot while it is not in use.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) struct SlotState {
     own: Own,
     /// What was done since the slot was taken.
     pub(crate) counts: SlotCounts,
-    /// Bytes of context that are mapped for the guest.
+    /// Bytes of context that are mapped for the guest, or that the program needs where nothing is mapped for it.
     context_len: usize,
 }
 
@@ -139,7 +139,13 @@ impl Slot {
         self.region()
             .space
             .base()
-            .wrapping_add(self.region().layout.vmctx(self.state.index))
+            .wrapping_add(self.memory_offset())
+    }
+
+    /// Offset of memory 0 in the region's address space.
+    fn memory_offset(&self) -> usize {
+        let layout = &self.region().layout;
+        layout.vmctx(self.state.index, self.state.context_len)
     }
 
     /// The end of the context in the host's writable mapping: what `vmctx` is to the guest.
@@ -159,7 +165,12 @@ impl Slot {
 
     /// Bytes of context below the top.
     pub(crate) fn context_len(&self) -> usize {
-        self.region().layout.context_len()
+        let layout = &self.region().layout;
+        if layout.is_packed() {
+            self.state.context_len
+        } else {
+            layout.context_len()
+        }
     }
 
     /// Makes the slot ready for a program that the limits admit: rights of the context, image of memory 0. The context's contents are
@@ -193,14 +204,17 @@ impl Slot {
             layout,
             ..
         } = lease.region();
-        let Some(contexts) = contexts else {
-            // A dense slot is one with its context.
-            return Ok(());
-        };
         let offsets = program.module().offsets();
         let read_only = offsets.read_only_len() as usize;
         let writable = offsets.writable_len() as usize;
-        let (top, used) = (layout.vmctx(self.state.index), read_only + writable);
+        let used = read_only + writable;
+        let Some(contexts) = contexts else {
+            // A dense slot is one with its context. Where another program's was may be memory now, and the other way.
+            self.forget_dense()?;
+            self.state.context_len = used;
+            return Ok(());
+        };
+        let top = layout.vmctx(self.state.index, used);
         if self.state.context_len > used {
             let len = self.state.context_len;
             space.map_none(top - len, len - used)?;
@@ -213,6 +227,22 @@ impl Slot {
         space.map_file_shared(top - read_only, read_only, file, in_file(read_only), false)
     }
 
+    /// Makes all of a dense slot zero that was used, context and memory: nothing of it is kept.
+    fn forget_dense(&mut self) -> io::Result<()> {
+        let region = self.lease.region();
+        let start = region.layout.context(self.state.index);
+        if region.layout.shares_pages() {
+            pages::clear_context(self);
+        } else {
+            let used = self.memory_offset() + self.state.accessible_len - start;
+            region.space.decommit(start, round_up_to_page(used))?;
+        }
+        let state = &mut self.state;
+        (state.accessible_len, state.initial_len) = (0, 0);
+        (state.image, state.resets, state.own) = (None, 0, Own::default());
+        Ok(())
+    }
+
     /// Maps memory 0 for a program.
     fn map_memory(&mut self, program: &Program) -> io::Result<()> {
         self.map_pages(program.memory_len(), program.image())
@@ -223,8 +253,8 @@ impl Slot {
         if self.is_dense() {
             return self.fill_pages(len, image);
         }
+        let base = self.memory_offset();
         let space = &self.lease.region().space;
-        let base = self.lease.region().layout.vmctx(self.state.index);
         let state = &mut self.state;
         let mapped = state.accessible_len.max(state.image_len);
         if mapped > 0 {
@@ -266,11 +296,21 @@ impl Slot {
         }
     }
 
+    /// Makes a dense slot one of a program that needs so much context; another is left as it is.
+    #[cfg(test)]
+    pub(crate) fn set_context_len(&mut self, len: usize) -> io::Result<()> {
+        if self.is_dense() {
+            self.forget_dense()?;
+            self.state.context_len = len;
+        }
+        Ok(())
+    }
+
     /// Makes more of memory 0 accessible.
     pub(crate) fn grow_memory(&mut self, len: usize) -> io::Result<()> {
         let old = self.state.accessible_len;
         if len > old {
-            let base = self.region().layout.vmctx(self.state.index);
+            let base = self.memory_offset();
             if !self.is_dense() {
                 let space = &self.region().space;
                 space.protect_read_write(base + old, len - old)?;
@@ -286,7 +326,6 @@ impl Slot {
     }
 
     /// Bytes of memory 0 that can be accessed now.
-    #[cfg(test)]
     pub(crate) fn accessible_len(&self) -> usize {
         self.state.accessible_len
     }
@@ -298,14 +337,20 @@ impl Slot {
 
     /// Gives the pages of memory 0 back to the system, from an offset on: they read as the image, or as zero.
     pub(crate) fn give_back(&mut self, from: usize) -> io::Result<()> {
-        let base = self.region().layout.vmctx(self.state.index);
-        let len = self.state.accessible_len - from;
+        let start = self.memory_offset() + from;
+        let end = round_up_to_page(start - from + self.state.accessible_len);
         if from == 0 {
             self.state.own = Own::default();
         }
         let run = &mut self.state.own.run;
         *run = run.start.min(from)..run.end.min(from);
-        self.region().space.decommit(base + from, len)?;
+        // A page that the memory shares with its context stays. What follows the end is nobody's.
+        let pages = round_up_to_page(start).min(end)..end;
+        self.region().space.decommit(pages.start, pages.len())?;
+        if pages.start > start {
+            let shared = from..(from + pages.start - start).min(self.state.accessible_len);
+            pages::clear(self, shared);
+        }
         self.copy_image(from);
         Ok(())
     }
@@ -350,7 +395,7 @@ impl Slot {
     }
 
     fn clean_memory(&mut self) -> io::Result<Kind> {
-        let base = self.region().layout.vmctx(self.state.index);
+        let base = self.memory_offset();
         let (accessible, initial) = (self.state.accessible_len, self.state.initial_len);
         if accessible > initial {
             self.give_back(initial)?;

@@ -131,7 +131,7 @@ impl BorrowMut<'_> {
     pub(crate) fn words_mut(&mut self) -> &mut [u32] {
         // SAFETY: any bytes are a number, and any number is bytes.
         let (before, words, _) = unsafe { self.bytes_mut().align_to_mut() };
-        debug_assert!(before.is_empty(), "memories begin on a page");
+        debug_assert!(before.is_empty(), "memories are aligned to more");
         words
     }
 }
@@ -140,7 +140,7 @@ impl BorrowMut<'_> {
 fn words(bytes: &[u8]) -> &[u32] {
     // SAFETY: any bytes are a number.
     let (before, words, _) = unsafe { bytes.align_to() };
-    debug_assert!(before.is_empty(), "memories begin on a page");
+    debug_assert!(before.is_empty(), "memories are aligned to more");
     words
 }
 

@@ -101,5 +101,28 @@ impl<'a> InitialPages<'a> {
     }
 }
 
+/// Makes a range of offsets of memory 0 zero in a slot that nobody uses. What is zero is only read.
+pub(crate) fn clear(slot: &mut Slot, range: Range<usize>) {
+    let len = slot.accessible_len();
+    assert!(
+        range.start <= range.end && range.end <= len,
+        "{range:?} lies outside the {len} bytes of a memory"
+    );
+    // SAFETY: the slot has made as many bytes of its memory readable and writable; it is borrowed mutably, and as in
+    // `InitialPages::part` nobody else has them.
+    let bytes =
+        unsafe { std::slice::from_raw_parts_mut(slot.vmctx().add(range.start), range.len()) };
+    arch::make_zero(bytes);
+}
+
+/// Makes the context in a slot zero whose instance is gone.
+pub(crate) fn clear_context(slot: &mut Slot) {
+    let len = slot.context_len();
+    // SAFETY: the bytes below the top are the slot's, readable and writable (I-1, I-5), and the record whose context
+    // they were is gone: what it had is a slot that nobody uses.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(slot.context_top().sub(len), len) };
+    bytes.fill(0);
+}
+
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,8 @@ use crate::region::slot::Slot;
 /// The context of the instance in a slot.
 pub(crate) fn context(slot: &Slot) -> Context {
     // SAFETY: the slot's part of the region's second mapping is writable while the region lives, and the
-    // slot keeps the region (I-1, I-5). A record keeps its slot beside the view. `vmctx` is page-aligned,
-    // and so is the end of the context in the second mapping.
+    // slot keeps the region (I-1, I-5). A record keeps its slot beside the view. `vmctx` is a
+    // multiple of 64 at least, and so is the end of the context in the second mapping.
     unsafe { Context::new(slot.context_top(), slot.context_len()) }
 }
 

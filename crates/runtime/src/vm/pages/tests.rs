@@ -38,12 +38,29 @@ fn options(keep_resident_len: usize, find_written_pages: bool) -> RegionOptions 
 
 fn region(options: &RegionOptions) -> Region {
     // Other tests of this process look at signal dispositions, so no handler is installed.
-    let engine = Engine::without_handler(Tunables::default());
+    let tunables = Tunables {
+        explicit_bounds: options.dense,
+        ..Tunables::default()
+    };
+    let engine = Engine::without_handler(tunables);
     Region::with_options(&engine, 1, &Limits::default(), options).unwrap()
 }
 
 fn slot(region: &Region, len: usize, image: Option<&Arc<Image>>) -> Slot {
     let mut slot = region.take_any();
+    slot.map_pages(len, image).unwrap();
+    slot
+}
+
+/// The same where a dense slot's memory begins behind so many bytes of context.
+fn slot_behind(
+    region: &Region,
+    context_len: usize,
+    len: usize,
+    image: Option<&Arc<Image>>,
+) -> Slot {
+    let mut slot = region.take_any();
+    slot.set_context_len(context_len).unwrap();
     slot.map_pages(len, image).unwrap();
     slot
 }
@@ -87,16 +104,19 @@ fn x_pool_every_way_of_cleaning_leaves_what_belongs_there() {
         options(0, true),
         options(5 * PAGE, true),
         options(PAGE - 1, true),
-    ] {
+    ]
+    .into_iter()
+    .flat_map(|options| [false, true].map(|dense| RegionOptions { dense, ..options }))
+    {
         let region = region(&options);
-        for image in &images {
+        for (image, context_len) in images.iter().zip([64, 700, 4096, 9000]) {
             let image = image.as_ref();
             for pages in [16, 48, 1024] {
                 let len = pages * PAGE;
                 if image.is_some_and(|image| image.bytes().len() > len) {
                     continue;
                 }
-                let mut slot = slot(&region, len, image);
+                let mut slot = slot_behind(&region, context_len, len, image);
                 for round in 0..3 {
                     assert_clean(&mut slot, len, image);
                     // More runs than one scan tells, everything, the ends, nothing.
