@@ -2,7 +2,7 @@
 //! instruction that is executed, and by a thread that may call the system no more. And the code of guests: the same
 //! whether they can be preempted or not.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use selvedge::{
     Engine, FuelCosts, FuncType, InstanceHandle, Limits, Linker, Region, Settings, TypedFunc, Val,
@@ -18,6 +18,7 @@ const GUEST: &str = r#"(module
     (import "h" "plain" (func $plain (param i64) (result i64)))
     (import "h" "values" (func $values (param i64) (result i64)))
     (import "h" "nested" (func $nested (param i64) (result i64)))
+    (import "h" "other" (func $other (param i64) (result i64)))
     (memory (export "heap") 1)
     (func (export "nothing") (param i64) (result i64) (local.get 0))
     (func (export "plain") (param i64) (result i64)
@@ -27,24 +28,64 @@ const GUEST: &str = r#"(module
     (func (export "inner") (param i64) (result i64) (i64.mul (local.get 0) (i64.const 3)))
     (func (export "nested") (param i64) (result i64)
         (i64.add (call $nested (local.get 0)) (i64.const 1)))
+    (func (export "other") (param i64) (result i64)
+        (i64.add (call $other (local.get 0)) (i64.const 1)))
+    (func $deep (export "deep") (param i64) (result i64)
+        (if (result i64) (i64.eqz (local.get 0))
+            (then (i64.const 0))
+            (else (i64.add (call $deep (i64.sub (local.get 0) (i64.const 1))) (local.get 0)))))
     (func (export "bulk") (param i64) (result i64)
         (memory.fill (i32.const 0) (i32.const 7) (i32.const 100))
         (i64.add (i64.load (i32.const 0)) (local.get 0))))"#;
 
 /// What is exported, each another way in or out.
-const WAYS: [&str; 5] = ["nothing", "plain", "values", "nested", "bulk"];
+const WAYS: [&str; 6] = ["nothing", "plain", "values", "nested", "other", "bulk"];
+
+thread_local! {
+    /// What a host function calls that is not its own guest.
+    static OTHER: RefCell<Option<(InstanceHandle, TypedFunc<i64, i64>)>> = const { RefCell::new(None) };
+}
+
+/// Makes the guest that host functions of this thread call.
+fn make_other(engine: &Engine) {
+    let wat = br#"(module (func (export "double") (param i64) (result i64)
+        (i64.shl (local.get 0) (i64.const 1))))"#;
+    let region = Region::new(engine, 1, &Limits::default()).expect("there is address space");
+    let module = engine.compile(wat).expect("it is in order");
+    let program = Linker::new(engine)
+        .program(&module)
+        .expect("it is in order");
+    let instance = region.new_instance(&program).expect("there is a slot");
+    let func = instance.typed_func("double").expect("it is there");
+    OTHER.set(Some((instance, func)));
+}
+
+fn call_other(x: i64) -> i64 {
+    OTHER.with_borrow_mut(|other| {
+        let (instance, func) = other.as_mut().expect("it is there");
+        func.call(instance, x).expect("it returns")
+    })
+}
 
 fn engine(settings: &Settings) -> Engine {
     Engine::new(settings).expect("an engine can be made")
 }
 
 fn instance(engine: &Engine) -> InstanceHandle {
+    of(engine, GUEST)
+}
+
+/// An instance of a module, which may import what [`GUEST`] does.
+fn of(engine: &Engine, wat: &str) -> InstanceHandle {
     let region = Region::new(engine, 1, &Limits::default()).expect("there is address space");
-    let module = engine.compile(GUEST.as_bytes()).expect("it is in order");
+    let module = engine.compile(wat.as_bytes()).expect("it is in order");
     let mut linker = Linker::new(engine);
     let of_values = FuncType::new([ValType::I64], [ValType::I64]);
+    make_other(engine);
     linker
         .func("h", "plain", |_: &Vmctx<'_>, x: i64| x + 1)
+        .expect("it is in order")
+        .func("h", "other", |_: &Vmctx<'_>, x: i64| call_other(x))
         .expect("it is in order")
         .func_new("h", "values", of_values, |_, params, results| {
             results[0] = params[0].clone();
@@ -186,11 +227,21 @@ fn a_lock_and_a_system_call_would_be_seen() {
     assert_eq!(seen.first.get().map(|(kind, _)| kind), Some("syscall"));
 }
 
-const CALLS: u32 = 100_000;
+const CALLS: u32 = 1_000_000;
+
+/// Calls before the system is not called any more.
+const WARM_UP: u32 = 10_000;
 
 #[test]
-fn a_hundred_thousand_calls_in_and_out_call_the_system_for_nothing_but_their_stack() {
+fn a_million_calls_in_and_out_do_not_call_the_system() {
     children::check_ends("ways::child", "calls", 0);
+    // Nor do those that go deep, and those that do now and then.
+    children::check_ends("ways::child", "deep 1", 0);
+    children::check_ends("ways::child", "deep 500", 0);
+    children::check_ends("ways::child", "long 50", 0);
+    // If that was once only, what it used is given back.
+    children::check_dies("ways::child", "deep 1000000", libc::SIGSYS);
+    children::check_dies("ways::child", "long 1000000", libc::SIGSYS);
     // A child that does is found.
     children::check_dies("ways::child", "calls the system", libc::SIGSYS);
 }
@@ -216,12 +267,16 @@ fn child() {
     match case.split_once(' ') {
         None => calls(false),
         Some(("calls", _)) => calls(true),
+        Some(("deep", each)) => deep(GUEST, 12_000, each.parse().expect("it is a number")),
+        Some(("long", each)) => {
+            deep(&long_frames(), 10, each.parse().expect("it is a number"));
+        }
         Some((_, path)) => compiles(path),
     }
 }
 
-/// Calls in and out while every system call but the last and one other would be the end, and makes such a one before the
-/// last if it is to.
+/// Calls in and out while every system call but the last would be the end, and makes such a one before the last if it is
+/// to.
 fn calls(calls_system: bool) {
     let mut guests = settings().map(|settings| {
         let instance = instance(&engine(&settings));
@@ -243,16 +298,62 @@ fn calls(calls_system: bool) {
         }
         sum
     };
+    // The first look at a stack gives back what it has too much.
     let expected = call();
+    for _ in 0..WARM_UP / WAYS.len() as u32 {
+        call();
+    }
     let mut wrong = 0;
-    // One call in a thousand gives back what lies deep in the thread's stack for guests, as the cache of stacks says.
-    let may = [libc::SYS_exit_group, libc::SYS_madvise];
-    refuse(Refused::AllBut(&may), Refusal::Dies);
+    refuse(Refused::AllBut(&[libc::SYS_exit_group]), Refusal::Dies);
     for _ in 0..CALLS / (4 * WAYS.len() as u32) {
         wrong += u32::from(call() != expected);
     }
     if calls_system {
         let _ = rustix::thread::gettid();
+    }
+    exit(wrong.cast_signed());
+}
+
+/// A guest whose frames are longer than the guard of a stack, and touch it on their way down.
+fn long_frames() -> String {
+    let each = |text: &dyn Fn(usize) -> String| -> String { (0..9_000).map(text).collect() };
+    let locals = each(&|_| "i64 ".to_owned());
+    let load = each(&|i| {
+        format!(
+            "(local.set {} (i64.load offset={} (i32.const 0)))",
+            i + 1,
+            7 * i
+        )
+    });
+    let add = each(&|i| format!("(local.get {}) i64.add ", i + 1));
+    format!(
+        r#"(module (memory 1) (func $deep (export "deep") (param i64) (result i64) (local {locals})
+            (if (i64.eqz (local.get 0)) (then (return (i64.const 0))))
+            {load}
+            (call $deep (i64.sub (local.get 0) (i64.const 1)))
+            (local.get 0) i64.add {add}))"#
+    )
+}
+
+/// As [`calls`], with a guest that uses much of its stack, at each call or now and then.
+fn deep(wat: &str, frames: i64, each: u32) {
+    // What they use is looked at several times.
+    const CALLS: u32 = 40_000;
+    let engine = engine(&Settings::default());
+    let mut instance = of(&engine, wat);
+    let func: TypedFunc<i64, i64> = instance.typed_func("deep").expect("it is there");
+    let mut call = |n: u32| {
+        let frames = if n.is_multiple_of(each) { frames } else { 1 };
+        let sum = func.call(&mut instance, frames).expect("it returns");
+        u32::from(sum != frames * (frames + 1) / 2)
+    };
+    let mut wrong = 0;
+    for n in 0..WARM_UP {
+        wrong += call(n);
+    }
+    refuse(Refused::AllBut(&[libc::SYS_exit_group]), Refusal::Dies);
+    for n in 0..CALLS {
+        wrong += call(n);
     }
     exit(wrong.cast_signed());
 }

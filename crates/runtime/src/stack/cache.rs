@@ -1,18 +1,21 @@
-//! Stacks that wait for their next use: one per thread, and some for all threads.
+//! Stacks that wait for their next use: a few per thread, and some for all threads.
 //!
 //! ```text
 //! acquire:  this thread's cache  ->  global pool  ->  map a new one
-//! release:  this thread's cache; what was in there -> global pool, trimmed
+//! release:  this thread's cache; what has no room in there any more -> global pool, trimmed
 //!           the oldest stack of a full pool -> unmapped
 //! ```
 //!
 //! A thread that calls one guest after another swaps a stack in and out of its cache, with no atomic
-//! operation and no system call. The lengths of usable bytes are compared for equality, guards not
+//! operation and no system call; so does one whose guests call others, to a few instances deep. The lengths of usable bytes are compared for equality, guards not
 //! counted (D-1): a stack that is a page short, or sixteen times too long, is never handed out.
 //!
 //! What a guest touched below a mark of 256 KiB is given back to the system: when a stack goes to the
-//! pool, when its guest has overflowed it, and otherwise at every 1,024th release on a thread, so that
-//! one deep call does not hold its memory for ever (D-7). There is no unsafe code in here.
+//! pool, when its guest has overflowed it, and otherwise when no guest has been as deep for a while, so that
+//! one deep call does not hold its memory for ever (D-7). That is looked at every 8,191 releases on a thread, without
+//! asking the system (`Stack::tend`): a stack is given back in part at the first look, and after that only if guests went
+//! deep before one look and not before the next. So a thread that does the same again and again, deep or not, makes no
+//! system call for its stacks. There is no unsafe code in here.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -32,9 +35,12 @@ static_in_models_too! {
     static STACK_POOL: Pool = Pool::new(POOL_CAPACITY);
 }
 
-/// Releases on a thread after which what lies deep in its stack is given back. One `madvise` of a
-/// range that is not there takes about as long as a hundred releases.
-const TRIM_PERIOD: u32 = 1024;
+/// Stacks that a thread keeps: for a guest, and for those of other instances that its host functions call.
+const HELD: usize = 4;
+
+/// Releases on a thread from one look at its stacks to the next. A look at one reads 68 KiB, a microsecond or two. A prime, so that
+/// of stacks that are released in turns none is always in use when the others are looked at.
+const PERIOD: u32 = 8191;
 
 thread_local! {
     static TLS_STACK: StackCache = const { StackCache::new(|| &STACK_POOL) };
@@ -76,7 +82,7 @@ pub(crate) fn release(stack: Box<Stack>) {
 /// Takes back a stack whose guest has overflowed it: all of its pages are there, and most are not
 /// needed again soon.
 #[cold]
-pub(crate) fn release_overflowed(stack: Box<Stack>) {
+pub(crate) fn release_overflowed(mut stack: Box<Stack>) {
     if stack.trim().is_ok() {
         release(stack);
     }
@@ -90,8 +96,8 @@ pub fn drain_stack_pool() {
 }
 
 fn drain(cache: &'static LocalKey<StackCache>, pool: &Pool) {
-    // A thread that is ending has given its stack to the pool already.
-    let held = cache.try_with(|cache| cache.held.take());
+    // A thread that is ending has given its stacks to the pool already.
+    let held = cache.try_with(StackCache::take_all);
     drop(held);
     pool.drain();
 }
@@ -124,11 +130,12 @@ fn release_to(cache: &'static LocalKey<StackCache>, pool: &Pool, stack: Box<Stac
     }
 }
 
-/// The one stack that a thread keeps for its next guest. When the thread ends, it goes to the pool.
+/// The stacks that a thread keeps for its next guests. When the thread ends, they go to the pool.
 struct StackCache {
-    held: Cell<Option<Box<Stack>>>,
-    /// Releases so far, wrapping.
-    releases: Cell<u32>,
+    /// The one that was released last first.
+    held: [Cell<Option<Box<Stack>>>; HELD],
+    /// Releases until they are looked at.
+    left: Cell<u32>,
     /// Gives the pool: in model checks, which begin anew many times, it has no address yet.
     pool: fn() -> &'static Pool,
 }
@@ -136,45 +143,79 @@ struct StackCache {
 impl StackCache {
     const fn new(pool: fn() -> &'static Pool) -> Self {
         Self {
-            held: Cell::new(None),
-            releases: Cell::new(0),
+            held: [const { Cell::new(None) }; HELD],
+            left: Cell::new(PERIOD),
             pool,
         }
     }
 
-    /// Keeps a stack; the one that was kept before.
+    /// Keeps a stack; the one for which there is no room any more.
     #[inline]
     fn put(&self, stack: Option<Box<Stack>>) -> Option<Box<Stack>> {
-        let releases = self.releases.get().wrapping_add(1);
-        self.releases.set(releases);
-        if releases.is_multiple_of(TRIM_PERIOD) {
-            return self.put_trimmed(stack);
+        let former = self.held[0].replace(stack);
+        let left = self.left.get() - 1;
+        self.left.set(left);
+        if former.is_none() && left != 0 {
+            return None;
         }
-        self.held.replace(stack)
+        self.put_next(former, left == 0)
     }
 
     #[cold]
-    fn put_trimmed(&self, stack: Option<Box<Stack>>) -> Option<Box<Stack>> {
-        self.held
-            .replace(stack.filter(|stack| stack.trim().is_ok()))
+    fn put_next(&self, mut former: Option<Box<Stack>>, is_over: bool) -> Option<Box<Stack>> {
+        for place in &self.held[1..] {
+            if former.is_none() {
+                break;
+            }
+            former = place.replace(former);
+        }
+        if is_over {
+            self.left.set(PERIOD);
+            for place in &self.held {
+                // One that can't be given back in part is not worth keeping.
+                let tended = place.take().and_then(|mut stack| {
+                    stack.tend().ok()?;
+                    Some(stack)
+                });
+                place.set(tended);
+            }
+        }
+        former
     }
 
-    /// Takes the stack, if it has the wanted length. Another one stays for the next call that wants
-    /// it.
+    /// Takes a stack of the wanted length. Others stay for the next call that wants one of theirs.
     #[inline]
     fn take_if(&self, wanted: Option<usize>) -> Option<Box<Stack>> {
-        let held = self.held.take()?;
-        if Some(held.usable_len()) == wanted {
-            return Some(held);
+        if let Some(held) = self.held[0].take() {
+            if Some(held.usable_len()) == wanted {
+                return Some(held);
+            }
+            self.held[0].set(Some(held));
         }
-        self.held.set(Some(held));
-        None
+        self.take_next_if(wanted)
+    }
+
+    #[cold]
+    fn take_next_if(&self, wanted: Option<usize>) -> Option<Box<Stack>> {
+        self.held[1..].iter().find_map(|place| {
+            let held = place.take()?;
+            if Some(held.usable_len()) == wanted {
+                return Some(held);
+            }
+            place.set(Some(held));
+            None
+        })
+    }
+
+    /// Takes them all.
+    fn take_all(&self) -> [Option<Box<Stack>>; HELD] {
+        self.held.each_ref().map(Cell::take)
     }
 }
 
 impl Drop for StackCache {
     fn drop(&mut self) {
-        if let Some(stack) = self.held.take() {
+        for stack in self.take_all().into_iter().flatten() {
             (self.pool)().put(stack);
         }
     }
@@ -216,7 +257,7 @@ impl Pool {
     }
 
     /// Keeps a stack, without most of its memory.
-    fn put(&self, stack: Box<Stack>) {
+    fn put(&self, mut stack: Box<Stack>) {
         // One that cannot be trimmed is not worth keeping.
         if stack.trim().is_err() {
             return;

@@ -20,9 +20,12 @@
 //! What an earlier guest left in a stack stays there. A guest cannot read it: compiled code reads
 //! only what it has written.
 //!
-//! What is not here: which guest is on which stack, and the switch (`arch`). There is no unsafe
-//! code in this room; a stack is address space, and the proof that it can be run on lies with those
-//! who do.
+//! Whether guests go deep is learnt without asking the system, from marks right below the bytes that are kept: a guest that
+//! has frames further down has written over some of them (I-10).
+//!
+//! What is not here: which guest is on which stack, and the switch (`arch`). A stack is address space, and the proof that
+//! it can be run on lies with those who do.
+#![allow(unsafe_code, reason = "room R3, SAFETY.md")]
 
 pub(crate) mod cache;
 pub(crate) mod size;
@@ -47,6 +50,24 @@ const RESERVE_LEN: usize = 8 * LOAN_LEN;
 
 /// Bytes below the top that keep their memory when a stack is trimmed.
 const KEPT_LEN: usize = 256 << 10;
+
+/// Bytes below those that are marked. A guest that went deeper has written there: from one return address of its frames, or
+/// place that a long frame has touched on its way down, to the next it is no more than a guard and what a frame saves.
+const MARKED_LEN: usize = GUARD_LEN + (4 << 10);
+
+/// The mark. Neither an address nor zero, which long frames touch their pages with.
+const MARK: u64 = 0x5e1b_ed6e_0f57_ac4b;
+
+/// What is known of how deep guests went on a stack.
+#[derive(Clone, Copy, Debug)]
+enum Depth {
+    /// Nothing: there are no marks.
+    Unknown,
+    /// Not below the marks since what is there was given back.
+    Shallow,
+    /// Below the marks.
+    Deep,
+}
 
 /// The addresses of a guest stack. The low guard lies right below the usable bytes.
 #[derive(Debug)]
@@ -90,6 +111,7 @@ impl Bounds {
 pub(crate) struct Stack {
     memory: Reservation,
     bounds: Bounds,
+    depth: Depth,
 }
 
 impl Stack {
@@ -120,7 +142,11 @@ impl Stack {
             reserve: limit - RESERVE_LEN..limit,
             lent: AtomicUsize::new(0),
         };
-        Ok(Self { memory, bounds })
+        Ok(Self {
+            memory,
+            bounds,
+            depth: Depth::Unknown,
+        })
     }
 
     /// Its addresses.
@@ -158,8 +184,31 @@ impl Stack {
         Ok(())
     }
 
+    /// Looks whether guests went deep since it was looked at last. What lies deep is given back if they did not, and did
+    /// before or may have. What was on the stack is lost.
+    #[cold]
+    fn tend(&mut self) -> io::Result<()> {
+        let below = self.usable_len().saturating_sub(KEPT_LEN);
+        let Some(deep) = below.checked_sub(MARKED_LEN).filter(|&len| len > 0) else {
+            return Ok(());
+        };
+        let guard_len = self.bounds.guard.len();
+        // SAFETY: usable bytes can be read and written, and nothing runs on a stack that can be had by `&mut`.
+        let went_deep = unsafe { self.memory.mark(guard_len + deep, MARKED_LEN, MARK) }?;
+        self.depth = match (self.depth, went_deep) {
+            (Depth::Shallow | Depth::Deep, true) => Depth::Deep,
+            (Depth::Shallow, false) => Depth::Shallow,
+            (Depth::Deep, false) | (Depth::Unknown, _) => {
+                self.memory.decommit(guard_len, deep)?;
+                Depth::Shallow
+            }
+        };
+        Ok(())
+    }
+
     /// Gives back the memory of all but the highest 256 KiB. What was on the stack is lost.
-    fn trim(&self) -> io::Result<()> {
+    fn trim(&mut self) -> io::Result<()> {
+        self.depth = Depth::Unknown;
         match self.usable_len().checked_sub(KEPT_LEN) {
             Some(len) => self.memory.decommit(self.bounds.guard.len(), len),
             None => Ok(()),

@@ -10,7 +10,7 @@ pub(super) fn write(addr: usize, value: u8) {
     unsafe { std::ptr::with_exposed_provenance_mut::<u8>(addr).write_volatile(value) };
 }
 
-fn read(addr: usize) -> u8 {
+pub(super) fn read(addr: usize) -> u8 {
     // SAFETY: on a stack of the test's own.
     unsafe { std::ptr::with_exposed_provenance::<u8>(addr).read_volatile() }
 }
@@ -127,7 +127,7 @@ fn a_stack_can_go_to_another_thread() {
 
 #[test]
 fn a_trimmed_stack_keeps_only_its_highest_pages() {
-    let stack = Stack::new(1 << 20, 1 << 16).unwrap();
+    let mut stack = Stack::new(1 << 20, 1 << 16).unwrap();
     let kept = stack.top() - KEPT_LEN;
     for addr in [stack.limit(), kept - 1, kept, stack.top() - 1] {
         write(addr, 6);
@@ -137,8 +137,9 @@ fn a_trimmed_stack_keeps_only_its_highest_pages() {
     assert_eq!(contents, [0, 0, 6, 6]);
     write(stack.limit(), 1);
 
-    let short = Stack::new(1 << 16, 1 << 16).unwrap();
+    let mut short = Stack::new(1 << 16, 1 << 16).unwrap();
     write(short.limit(), 6);
+    short.tend().unwrap();
     short.trim().unwrap();
     assert_eq!(read(short.limit()), 6);
 }

@@ -12,6 +12,7 @@
 //! here: who uses a range for what (region, stack, code).
 #![allow(unsafe_code, reason = "room R2, SAFETY.md")]
 
+use core::slice;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
@@ -167,6 +168,29 @@ impl Reservation {
         // this file).
         unsafe { mm::madvise(start, len, Advice::LinuxDontNeed) }?;
         Ok(())
+    }
+
+    /// Fills a part with a word; whether anything else was in there.
+    ///
+    /// # Safety
+    ///
+    /// - The part can be read and written, and nobody else does meanwhile.
+    pub(crate) unsafe fn mark(&mut self, offset: usize, len: usize, mark: u64) -> io::Result<bool> {
+        let Some(start) = self.part(offset, len)? else {
+            return Ok(false);
+        };
+        // SAFETY: the part lies in our own range, on page boundaries; the rest is the caller's promise. Memory that was
+        // mapped is initialised.
+        let words = unsafe { slice::from_raw_parts_mut(start.cast::<u64>(), len / 8) };
+        let mut had_other = false;
+        for page in words.chunks_exact_mut(page_len() / 8) {
+            // Without a way out in the middle, so that it is done in vectors.
+            if page.iter().fold(0, |all, word| all | (word ^ mark)) != 0 {
+                page.fill(mark);
+                had_other = true;
+            }
+        }
+        Ok(had_other)
     }
 
     /// Has a part never be backed by huge pages, of which one would hold many small things.

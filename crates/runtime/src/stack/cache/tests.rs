@@ -2,7 +2,8 @@
 //! their own, as other tests of the same process use the global ones.
 
 use super::*;
-use crate::stack::tests::write;
+use crate::stack::KEPT_LEN;
+use crate::stack::tests::{read, write};
 use crate::sys::page::page_len;
 use std::sync::mpsc;
 use std::thread;
@@ -85,17 +86,55 @@ fn the_stack_of_an_ended_thread_serves_another_one() {
 }
 
 #[test]
-fn a_second_released_stack_sends_the_first_to_the_pool() {
+fn a_thread_keeps_a_few_and_sends_the_oldest_to_the_pool() {
     own_caches!();
     let len = 35 * page_len();
-    let (outer, inner) = (acquire(len).unwrap(), acquire(len).unwrap());
-    let limits = (outer.limit(), inner.limit());
-    assert_ne!(limits.0, limits.1);
-    release(inner);
-    release(outer);
-    assert_eq!(acquire(len).unwrap().limit(), limits.0);
-    // That one was unmapped at the end of the line; the next one comes from the pool.
-    assert_eq!(acquire(len).unwrap().limit(), limits.1);
+    let stacks: Vec<_> = (0..HELD + 2).map(|_| acquire(len).unwrap()).collect();
+    let limits: Vec<_> = stacks.iter().map(|stack| stack.limit()).collect();
+    stacks.into_iter().for_each(release);
+    assert_eq!(OWN_POOL.stacks.lock().unwrap().len(), 2);
+    // The last that was released comes first, those of the pool last.
+    let again: Vec<_> = (0..HELD + 2).map(|_| acquire(len).unwrap()).collect();
+    let again: Vec<_> = again.iter().map(|stack| stack.limit()).collect();
+    let mut expected: Vec<_> = limits[2..].iter().rev().copied().collect();
+    expected.extend([limits[1], limits[0]]);
+    assert_eq!(again, expected);
+}
+
+#[test]
+fn stacks_of_several_lengths_are_kept_side_by_side() {
+    own_caches!();
+    let lens = [35, 36, 37, 38].map(|pages| pages * page_len());
+    let stacks = lens.map(|len| acquire(len).unwrap());
+    let limits = stacks.each_ref().map(|stack| stack.limit());
+    stacks.into_iter().for_each(release);
+    for _ in 0..3 {
+        for (len, limit) in lens.into_iter().zip(limits) {
+            let stack = acquire(len).unwrap();
+            assert_eq!(stack.limit(), limit);
+            release(stack);
+        }
+    }
+    assert!(OWN_POOL.stacks.lock().unwrap().is_empty());
+}
+
+#[test]
+fn guests_that_call_others_take_and_give_the_same_stacks_without_the_pool() {
+    own_caches!();
+    let len = 39 * page_len();
+    let nested = || {
+        let mut stacks: Vec<_> = (0..HELD).map(|_| acquire(len).unwrap()).collect();
+        let limits: Vec<_> = stacks.iter().map(|stack| stack.limit()).collect();
+        while let Some(stack) = stacks.pop() {
+            release(stack);
+        }
+        limits
+    };
+    let first = nested();
+    for _ in 0..10 {
+        assert_eq!(nested(), first);
+    }
+    assert!(OWN_POOL.stacks.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -189,25 +228,22 @@ fn is_resident(addr: usize) -> bool {
     u64::from_le_bytes(entry) >> 63 == 1
 }
 
-#[test]
-fn what_lies_deep_is_given_back_after_an_overflow_and_now_and_then() {
-    own_caches!();
-    let touched = || {
-        let stack = acquire(1 << 20).unwrap();
-        let (deep, high) = (stack.limit(), stack.top() - page_len());
-        for at in [deep, high] {
-            write(at, 1);
-            assert!(is_resident(at));
-        }
-        (stack, deep, high)
+/// Has a stack touched as by a guest that goes down to its limit, or not below what is kept.
+fn touch(stack: &Stack, deep: bool) {
+    let lowest = if deep {
+        stack.limit()
+    } else {
+        stack.top() - KEPT_LEN
     };
-    let (stack, deep, high) = touched();
-    release(stack);
-    assert!(is_resident(deep), "the next guest may be as deep");
-    for _ in 1..TRIM_PERIOD {
-        release(acquire(1 << 20).unwrap());
+    let mut at = stack.top() - 8;
+    while at >= lowest {
+        write(at, 1);
+        at -= GUARD_LEN;
     }
-    assert!(!is_resident(deep) && is_resident(high));
+}
+
+#[test]
+fn what_lies_deep_is_given_back_after_an_overflow() {
     // The caches of the process, for the path that overflowed guests take.
     let stack = super::acquire(1 << 20).unwrap();
     let (deep, high) = (stack.limit(), stack.top() - page_len());
@@ -218,13 +254,101 @@ fn what_lies_deep_is_given_back_after_an_overflow_and_now_and_then() {
 }
 
 #[test]
+fn what_lies_deep_is_given_back_when_no_guest_has_been_there_for_a_while() {
+    own_caches!();
+    const LEN: usize = 1 << 20;
+    let (mut deep, mut high) = (0, 0);
+    let mut call = |is_deep| {
+        let stack = acquire(LEN).unwrap();
+        (deep, high) = (stack.limit(), stack.top() - page_len());
+        touch(&stack, is_deep);
+        if is_deep {
+            write(stack.limit(), 1);
+        }
+        release(stack);
+        (is_resident(deep), is_resident(high))
+    };
+    for round in 0..3 {
+        assert_eq!(call(true), (true, true), "the next guest may be as deep");
+        let mut calls = 1;
+        while call(false) == (true, true) {
+            calls += 1;
+        }
+        assert_eq!(call(false), (false, true));
+        // The first look gives all back. Later it takes two, to see that it was deep and is not any more.
+        let expected = if round == 0 {
+            1..PERIOD
+        } else {
+            PERIOD..2 * PERIOD
+        };
+        assert!(expected.contains(&calls), "{calls}");
+    }
+}
+
+#[test]
+fn of_a_stack_that_is_used_deep_again_and_again_nothing_is_given_back() {
+    own_caches!();
+    let call = |is_deep: bool| {
+        let stack = acquire(1 << 20).unwrap();
+        touch(&stack, is_deep);
+        // Not where it is touched.
+        let deep = stack.limit() + 8;
+        release(stack);
+        deep
+    };
+    let mut deep = 0;
+    for _ in 0..PERIOD {
+        deep = call(true);
+    }
+    write(deep, 5);
+    for n in 0..5 * PERIOD {
+        call(n.is_multiple_of(PERIOD / 2));
+    }
+    // It would read as zero if it had been given back once.
+    assert_eq!(read(deep), 5);
+}
+
+#[test]
+fn all_stacks_of_a_thread_are_looked_at() {
+    own_caches!();
+    let nested = |deep: bool| {
+        let stacks: Vec<_> = (0..HELD).map(|_| acquire(1 << 20).unwrap()).collect();
+        let deepest: Vec<_> = stacks.iter().map(|stack| stack.limit()).collect();
+        for stack in stacks.into_iter().rev() {
+            touch(&stack, deep);
+            if deep {
+                write(stack.limit(), 1);
+            }
+            release(stack);
+        }
+        deepest
+    };
+    let deepest = nested(true);
+    assert!(deepest.iter().all(|&at| is_resident(at)));
+    for _ in 0..2 * PERIOD {
+        // One level only: the others wait.
+        release(acquire(1 << 20).unwrap());
+    }
+    assert!(!deepest.iter().any(|&at| is_resident(at)));
+    // In use together, in turns.
+    nested(true);
+    for _ in 0..2 * PERIOD {
+        nested(false);
+    }
+    assert!(!deepest.iter().any(|&at| is_resident(at)));
+}
+
+#[test]
 fn draining_unmaps_the_threads_stack_and_the_pools() {
     own_caches!();
-    let stacks: Vec<_> = (0..5).map(|_| acquire(60 * page_len()).unwrap()).collect();
+    let stacks: Vec<_> = (0..HELD + 4)
+        .map(|_| acquire(60 * page_len()).unwrap())
+        .collect();
     stacks.into_iter().for_each(release);
     assert_eq!(OWN_POOL.stacks.lock().unwrap().len(), 4);
     drain(&OWN_CACHE, &OWN_POOL);
     assert!(OWN_POOL.stacks.lock().unwrap().is_empty());
-    assert!(OWN_CACHE.with(|cache| cache.held.take()).is_none());
+    let held = OWN_CACHE.with(StackCache::take_all);
+    assert!(held.iter().all(Option::is_none));
     release(acquire(60 * page_len()).unwrap());
 }
