@@ -32,6 +32,12 @@ pub struct RegionOptions {
     /// mappings are few. The engine's code must compare every address itself (`explicit_bounds`). Contexts are not
     /// write-protected then, and images are copied, not shared: what keeps guests apart is that code alone. Default:
     /// no.
+    ///
+    /// An idle instance holds a page, with its context and the beginning of its memory, if the engine's code is for
+    /// dense regions alone (`compact_contexts`), and otherwise another one if it has globals. Where
+    /// [`Limits::memory_len`](crate::Limits::memory_len) is 0 it holds
+    /// [`Limits::context_len`](crate::Limits::context_len) bytes, which 512 are enough for where there are few globals and
+    /// tables.
     pub dense: bool,
     /// Bytes that the address of memory 0 of every instance is a multiple of: a power of two. Memories with
     /// 64-bit addresses or pages of one byte, and those after the first, lie elsewhere. What is less than a page
