@@ -2,8 +2,8 @@
 //! whatever NaNs go in and on whatever CPU; and the deterministic profile gives the same bits everywhere.
 #![forbid(unsafe_code)]
 
-use selvedge::{Cpu, Engine, Limits, Linker, OptLevel, Region, Settings, Val};
-use selvedge_tests::sandbox::{bits, returned};
+use selvedge::{Cpu, Engine, Limits, Linker, OptLevel, Settings, Val};
+use selvedge_tests::sandbox::{self, bits, returned};
 
 /// Instructions whose NaNs the specification leaves open, as functions of two operands `a` and `b`.
 const SCALAR: &[(&str, &str)] = &[
@@ -214,7 +214,7 @@ fn results_of<const N: usize>(
     let program = Linker::new(&engine)
         .program(&module)
         .expect("it imports nothing");
-    let region = Region::new(&engine, 1, &Limits::default()).expect("a region");
+    let region = sandbox::region(&engine, 1, &Limits::default());
     let mut instance = region.new_instance(&program).expect("an instance");
     let names: Vec<String> = module
         .exports()

@@ -6,9 +6,9 @@
     reason = "a failure to set up is a failure of the test"
 )]
 
-use selvedge::{Cpu, Engine, FuncType, Limits, Linker, OptLevel, Region, Settings, Val, ValType};
+use selvedge::{Cpu, Engine, FuncType, Limits, Linker, OptLevel, Settings, Val, ValType};
 use selvedge_tests::random::Random;
-use selvedge_tests::sandbox::{Sandbox, returned};
+use selvedge_tests::sandbox::{self, Sandbox, returned};
 
 /// Lane `i` of 32 bits is this plus `i`.
 fn vector(first: u128) -> u128 {
@@ -214,7 +214,7 @@ fn relaxed_results(settings: &Settings, inputs: &[[u128; 3]]) -> Vec<u128> {
     let engine = Engine::new(settings).unwrap();
     let module = engine.compile(format!("(module {funcs})").as_bytes());
     let program = Linker::new(&engine).program(&module.unwrap()).unwrap();
-    let region = Region::new(&engine, 1, &Limits::default()).unwrap();
+    let region = sandbox::region(&engine, 1, &Limits::default());
     let mut instance = region.new_instance(&program).unwrap();
     let mut results = Vec::new();
     for (op, _) in RELAXED {

@@ -4,10 +4,11 @@ use std::thread;
 use std::time::Duration;
 
 use selvedge::{
-    Engine, FuelCosts, InstanceHandle, Limits, Linker, OptLevel, Region, RunResult, RuntimeError,
-    Settings, TrapCode, Val, Vmctx,
+    Engine, FuelCosts, InstanceHandle, Limits, Linker, OptLevel, RunResult, RuntimeError, Settings,
+    TrapCode, Val, Vmctx,
 };
 use selvedge_tests::random::Random;
+use selvedge_tests::sandbox;
 use selvedge_tests::threads::WhenDone;
 
 #[path = "../stop/guests.rs"]
@@ -34,7 +35,7 @@ pub(crate) fn instance(opt_level: OptLevel, wat: &str) -> InstanceHandle {
     let program = linker
         .program(&engine.compile(wat.as_bytes()).unwrap())
         .unwrap();
-    let region = Region::new(&engine, 1, &Limits::default()).unwrap();
+    let region = sandbox::region(&engine, 1, &Limits::default());
     region.new_instance(&program).unwrap()
 }
 
@@ -181,7 +182,7 @@ fn code_that_counts_nothing_can_not_be_bounded() {
     let program = Linker::new(&engine)
         .program(&engine.compile(b"(module (func (export \"f\")))").unwrap())
         .unwrap();
-    let region = Region::new(&engine, 1, &Limits::default()).unwrap();
+    let region = sandbox::region(&engine, 1, &Limits::default());
     let mut instance = region.new_instance(&program).unwrap();
     let refused = [
         instance.run_bounded(1, "f", &[]).map(drop),

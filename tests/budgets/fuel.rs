@@ -1,9 +1,10 @@
 //! Fuel: what is counted, and what happens when it is used up.
 
 use selvedge::{
-    Engine, FuelCosts, InstanceHandle, Limits, Linker, OptLevel, Region, RuntimeError, Settings,
-    TrapCode, Val, Vmctx,
+    Engine, FuelCosts, InstanceHandle, Limits, Linker, OptLevel, RuntimeError, Settings, TrapCode,
+    Val, Vmctx,
 };
+use selvedge_tests::sandbox;
 
 fn engine(opt_level: OptLevel) -> Engine {
     let settings = Settings::default()
@@ -34,7 +35,7 @@ fn instance(engine: &Engine, wat: &str) -> InstanceHandle {
         })
         .unwrap();
     let program = linker.program(&module).unwrap();
-    let region = Region::new(engine, 1, &Limits::default()).unwrap();
+    let region = sandbox::region(engine, 1, &Limits::default());
     region.new_instance(&program).unwrap()
 }
 
@@ -313,7 +314,7 @@ fn guests_that_do_not_count_say_so() {
     let engine = Engine::new(&Settings::default()).unwrap();
     let module = engine.compile(b"(module (func (export \"f\")))").unwrap();
     let program = Linker::new(&engine).program(&module).unwrap();
-    let region = Region::new(&engine, 1, &Limits::default()).unwrap();
+    let region = sandbox::region(&engine, 1, &Limits::default());
     let mut instance = region.new_instance(&program).unwrap();
     assert_eq!(
         (instance.fuel(), instance.get_instruction_count()),

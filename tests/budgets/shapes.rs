@@ -1,9 +1,10 @@
 //! Fuel in small programs whose instructions are counted by hand, over runs and resets, and the smallest budgets.
 
 use selvedge::{
-    Engine, FuelCosts, InstanceHandle, Limits, Linker, OptLevel, Region, RuntimeError, Settings,
-    TrapCode, Val,
+    Engine, FuelCosts, InstanceHandle, Limits, Linker, OptLevel, RuntimeError, Settings, TrapCode,
+    Val,
 };
+use selvedge_tests::sandbox;
 
 /// Functions and what a call consumes: all instructions that run, but for those that only give structure.
 const SHAPES: &str = r#"(module
@@ -39,7 +40,7 @@ fn instance(opt_level: OptLevel) -> InstanceHandle {
     let engine = Engine::new(&settings).unwrap();
     let module = engine.compile(SHAPES.as_bytes()).unwrap();
     let program = Linker::new(&engine).program(&module).unwrap();
-    let region = Region::new(&engine, 1, &Limits::default()).unwrap();
+    let region = sandbox::region(&engine, 1, &Limits::default());
     region.new_instance(&program).unwrap()
 }
 

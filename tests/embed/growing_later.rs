@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use selvedge::{
     AsyncLimiter, Engine, FuelCosts, Growing, Growth, InstanceBuilder, InstanceHandle, KillSuccess,
-    Limits, Linker, Permission, Region, RunAsync, RunResult, RuntimeError, Settings, SharedMemory,
+    Limits, Linker, Permission, RunAsync, RunResult, RuntimeError, Settings, SharedMemory,
     TerminationDetails, Val, Vmctx,
 };
-use selvedge_tests::sandbox::{Sandbox, returned_i32};
+use selvedge_tests::sandbox::{self, Sandbox, returned_i32};
 
 const GROWS: &str = r#"(module
     (import "h" "grow" (func $grow (param i32) (result i32)))
@@ -343,7 +343,7 @@ fn a_guest_that_counts_fuel_waits_without_using_any() {
     let program = linker
         .program(&engine.compile(GROWS.as_bytes()).unwrap())
         .unwrap();
-    let region = Region::new(&engine, 2, &Limits::default()).unwrap();
+    let region = sandbox::region(&engine, 2, &Limits::default());
     let left = |limited: bool| {
         let office = Arc::new(Office::default());
         let mut builder = region.instance_builder(&program);

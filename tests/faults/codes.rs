@@ -1,8 +1,8 @@
 //! Each trap code from real guest code, with its place in memory where it has one.
 
 use selvedge::TrapCode::{self, *};
-use selvedge::{Engine, FaultDetails, InstanceHandle, Linker, OptLevel, Region, Settings, Val};
-use selvedge_tests::sandbox::{Sandbox, fault, returned_i32};
+use selvedge::{Engine, FaultDetails, InstanceHandle, Linker, OptLevel, Settings, Val};
+use selvedge_tests::sandbox::{self, Sandbox, fault, returned_i32};
 
 /// Instances of a module, as each optimisation level compiles it.
 fn instances(wat: &str) -> Vec<InstanceHandle> {
@@ -15,7 +15,7 @@ fn instances(wat: &str) -> Vec<InstanceHandle> {
                 .compile(wat.as_bytes())
                 .unwrap_or_else(|e| panic!("{e}\n{wat}"));
             let program = Linker::new(&engine).program(&module).unwrap();
-            let region = Region::new(&engine, 1, &selvedge::Limits::default()).unwrap();
+            let region = sandbox::region(&engine, 1, &selvedge::Limits::default());
             region.new_instance(&program).unwrap()
         })
         .collect()

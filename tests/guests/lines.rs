@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 
 use selvedge::wasi::{self, WasiCtx};
 use selvedge::{
-    Engine, FaultDetails, Limits, Linker, Module, OptLevel, Region, RuntimeError, Settings,
-    SourceLine,
+    Engine, FaultDetails, Limits, Linker, Module, OptLevel, RuntimeError, Settings, SourceLine,
 };
+use selvedge_tests::sandbox;
 
 use crate::program::folder;
 
@@ -38,7 +38,7 @@ fn run(engine: &Engine, module: &Module) -> FaultDetails {
     let mut linker = Linker::new(engine);
     wasi::add_to_linker(&mut linker).unwrap();
     let program = linker.program(module).unwrap();
-    let region = Region::new(engine, 1, &Limits::default()).unwrap();
+    let region = sandbox::region(engine, 1, &Limits::default());
     let instance = region.instance_builder(&program);
     let ctx = WasiCtx::builder().build().unwrap();
     let mut instance = instance.with_embed_ctx(ctx).build().unwrap();

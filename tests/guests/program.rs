@@ -7,6 +7,7 @@ use selvedge::wasi::{self, Exit, ReadPipe, WasiCtx, WasiCtxBuilder, WritePipe};
 use selvedge::{
     Engine, FaultDetails, Limits, Linker, OptLevel, Program, Region, RuntimeError, Settings,
 };
+use selvedge_tests::sandbox;
 
 /// The folder of the guests.
 pub(crate) fn folder() -> PathBuf {
@@ -54,7 +55,7 @@ impl Guest {
         wasi::add_to_linker(&mut linker).expect("nothing else is in the linker");
         let program = linker.program(&module).unwrap_or_else(|e| panic!("{e}"));
         Self {
-            region: Region::new(&engine, 4, &Limits::default()).expect("there is address space"),
+            region: sandbox::region(&engine, 4, &Limits::default()),
             program,
         }
     }

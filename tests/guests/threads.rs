@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use selvedge::wasi::{self, ReadPipe, WasiCtx, WritePipe};
-use selvedge::{Engine, Limits, Linker, Program, Region, Settings, SharedMemory, Vmctx};
+use selvedge::{Engine, Limits, Linker, Program, Settings, SharedMemory, Vmctx};
+use selvedge_tests::sandbox;
 
 use crate::program::with_data;
 
@@ -107,7 +108,7 @@ const GUEST: &str = r#"(module
 #[test]
 fn threads_of_a_guest_call_wasi_on_the_memory_they_share() {
     let engine = Engine::new(&Settings::default()).unwrap();
-    let region = Region::new(&engine, 4, &Limits::default()).unwrap();
+    let region = sandbox::region(&engine, 4, &Limits::default());
     let memory = SharedMemory::new(&engine, 2, 2).unwrap();
     let stdout = WritePipe::new();
     let program: Arc<OnceLock<Program>> = Arc::default();

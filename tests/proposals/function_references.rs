@@ -4,10 +4,9 @@
 use std::slice::from_ref;
 
 use selvedge::{
-    ExternType, FuncType, HeapType, Limits, Linker, RefType, Region, RuntimeError, TrapCode, Val,
-    ValType,
+    ExternType, FuncType, HeapType, Limits, Linker, RefType, RuntimeError, TrapCode, Val, ValType,
 };
-use selvedge_tests::sandbox::{Sandbox, fault, returned, returned_i32};
+use selvedge_tests::sandbox::{self, Sandbox, fault, returned, returned_i32};
 
 /// A module that calls what it is given or has kept.
 const CALLER: &str = r#"(module
@@ -346,7 +345,7 @@ fn host_functions_take_and_give_typed_references() {
         })
         .unwrap();
     let program = sandbox.linker.program(&module).unwrap();
-    let region = Region::new(&sandbox.engine, 1, &Limits::default()).unwrap();
+    let region = sandbox::region(&sandbox.engine, 1, &Limits::default());
     let mut instance = region.new_instance(&program).unwrap();
     assert_eq!(returned_i32(instance.run("run", &[])), 2);
     // Null does not have the result's type: the host function is at fault, not the guest.

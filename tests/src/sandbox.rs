@@ -1,9 +1,22 @@
 //! An engine, a linker and a region: what nearly every test begins with.
 
 use selvedge::{
-    Engine, FaultDetails, InstanceHandle, Limits, Linker, Module, Program, Region, RunResult,
-    RuntimeError, Settings, Val,
+    Engine, FaultDetails, InstanceHandle, Limits, Linker, Module, Program, Region, RegionOptions,
+    RunResult, RuntimeError, Settings, Val,
 };
+
+/// The variable that says with how many protection keys tests stripe their regions, without any if it is not set.
+pub const KEYS: &str = "SELVEDGE_PROTECTION_KEYS";
+
+/// A region with the default options, but for protection keys, which the environment asks for.
+pub fn region(engine: &Engine, slots: u32, limits: &Limits) -> Region {
+    let mut options = RegionOptions::default();
+    if let Ok(keys) = std::env::var(KEYS) {
+        options.protection_keys = keys.parse().expect("the variable holds a number");
+    }
+    Region::with_options(engine, slots, limits, &options)
+        .unwrap_or_else(|error| panic!("there is to be a region: {error}"))
+}
 
 /// Where a test runs its guests.
 #[derive(Debug)]
@@ -31,7 +44,7 @@ impl Sandbox {
     /// A sandbox with these limits.
     pub fn with(slots: u32, limits: &Limits) -> Self {
         let engine = Engine::new(&Settings::default()).expect("an engine can be made");
-        let region = Region::new(&engine, slots, limits).expect("there is address space");
+        let region = region(&engine, slots, limits);
         Self {
             linker: Linker::new(&engine),
             region,

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use selvedge::{
-    Ending, Engine, Flow, FuelCosts, HostError, InstanceHandle, Limits, Linker, Outcome, Region,
+    Ending, Engine, Flow, FuelCosts, HostError, InstanceHandle, Limits, Linker, Outcome,
     RuntimeError, Scheduler, Settings, Task, TerminationDetails, Ticket, TrapCode, Val, Vmctx,
     Yield,
 };
-use selvedge_tests::sandbox::Sandbox;
+use selvedge_tests::sandbox::{self, Sandbox};
 
 use crate::guests;
 
@@ -445,7 +445,7 @@ fn a_guest_that_has_no_fuel_left_is_given_back_and_goes_on_with_more() {
         (local.get $i)))"#;
     let module = engine.compile(wat.as_bytes()).unwrap();
     let program = Linker::new(&engine).program(&module).unwrap();
-    let region = Region::new(&engine, 1, &Limits::default()).unwrap();
+    let region = sandbox::region(&engine, 1, &Limits::default());
     let mut instance = region.new_instance(&program).unwrap();
     instance.set_suspend_on_out_of_fuel(true).unwrap();
     instance.set_fuel(1_000).unwrap();

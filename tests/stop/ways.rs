@@ -5,11 +5,11 @@
 use std::cell::{Cell, RefCell};
 
 use selvedge::{
-    Engine, FuelCosts, FuncType, InstanceHandle, Limits, Linker, Region, Settings, TypedFunc, Val,
-    ValType, Vmctx,
+    Engine, FuelCosts, FuncType, InstanceHandle, Limits, Linker, Settings, TypedFunc, Val, ValType,
+    Vmctx,
 };
 use selvedge_tests::children;
-use selvedge_tests::sandbox::returned;
+use selvedge_tests::sandbox::{self, returned};
 
 use crate::stepping::{code_at, watch};
 use crate::system_calls::{Refusal, Refused, exit, refuse};
@@ -50,7 +50,7 @@ thread_local! {
 fn make_other(engine: &Engine) {
     let wat = br#"(module (func (export "double") (param i64) (result i64)
         (i64.shl (local.get 0) (i64.const 1))))"#;
-    let region = Region::new(engine, 1, &Limits::default()).expect("there is address space");
+    let region = sandbox::region(engine, 1, &Limits::default());
     let module = engine.compile(wat).expect("it is in order");
     let program = Linker::new(engine)
         .program(&module)
@@ -77,7 +77,7 @@ fn instance(engine: &Engine) -> InstanceHandle {
 
 /// An instance of a module, which may import what [`GUEST`] does.
 fn of(engine: &Engine, wat: &str) -> InstanceHandle {
-    let region = Region::new(engine, 1, &Limits::default()).expect("there is address space");
+    let region = sandbox::region(engine, 1, &Limits::default());
     let module = engine.compile(wat.as_bytes()).expect("it is in order");
     let mut linker = Linker::new(engine);
     let of_values = FuncType::new([ValType::I64], [ValType::I64]);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::arch;
 use crate::error::Error;
@@ -72,13 +72,43 @@ impl WeakProgram {
 /// Imported functions as generated code sees them, and what keeps them alive (I-11).
 pub(crate) struct Imports {
     /// One a function import, in order.
-    pub(crate) refs: Box<[VMFuncRef]>,
+    pub(crate) refs: ImportedFuncs,
     /// Imported tags, in order.
     pub(crate) tags: Vec<Tag>,
     /// Owners of the host functions among them.
     pub(crate) _hosts: Vec<Arc<HostFunc>>,
     /// Memories that the host gives, in order.
     pub(crate) memories: Vec<SharedMemory>,
+}
+
+/// Imported functions, for guests whose pages have no protection key and for those whose pages have one.
+#[derive(Default)]
+pub(crate) struct ImportedFuncs {
+    plain: Box<[VMFuncRef]>,
+    keyed: OnceLock<Box<[VMFuncRef]>>,
+}
+
+impl ImportedFuncs {
+    pub(crate) fn new(refs: Vec<VMFuncRef>) -> Self {
+        Self {
+            plain: refs.into_boxed_slice(),
+            keyed: OnceLock::new(),
+        }
+    }
+
+    /// The functions as guests see them whose pages have a key, or don't. They stay at their place.
+    pub(crate) fn of(&self, keyed: bool) -> &[VMFuncRef] {
+        if !keyed {
+            return &self.plain;
+        }
+        self.keyed.get_or_init(|| {
+            let refs = self.plain.iter().map(|func_ref| VMFuncRef {
+                call: arch::keyed_way(func_ref.call),
+                ..*func_ref
+            });
+            refs.collect()
+        })
+    }
 }
 
 /// The initial contents of memory 0 in a sealed file.
@@ -216,7 +246,7 @@ impl Image {
 
 /// The `VMFuncRef` through which a module calls a host function.
 pub(crate) fn host_func_ref(module: &Module, ty: TypeIdx, func: &HostFunc) -> VMFuncRef {
-    let guest_to_host = arch::way_to_host(module.engine().tunables().counts_fuel());
+    let guest_to_host = arch::way_to_host(module.engine().tunables().counts_fuel(), false);
     let (call, body, kind) = match func.regs_entry {
         Some(entry) => (guest_to_host, entry, KIND_HOST_REGS),
         None => {

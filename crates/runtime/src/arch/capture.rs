@@ -24,19 +24,35 @@ use core::mem::offset_of;
 use libc::ucontext_t;
 
 use super::places::mark;
-use super::{Control, leave, phase};
+use super::{Control, leave, leave_keyed, phase};
 use crate::vm::context::VMRuntimeLimits;
 
 /// Registers in the order in which a signal context has them (`sys/ucontext.h`): the first 17 of it.
 const GREGS: usize = 17;
 
 /// What the kernel says of the image at the end of its legacy part (`struct _fpx_sw_bytes`).
+#[derive(Clone, Copy)]
 #[repr(C)]
-struct Described {
+pub(super) struct Described {
     magic1: u32,
     extended_len: u32,
-    features: u64,
-    image_len: u32,
+    pub(super) features: u64,
+    pub(super) image_len: u32,
+}
+
+/// What the kernel says of an image that has more than the legacy part.
+///
+/// # Safety
+///
+/// - `image` is null or what the kernel has put into a signal frame.
+pub(super) unsafe fn described(image: *const u8) -> Option<Described> {
+    if image.is_null() {
+        return None;
+    }
+    // SAFETY: the legacy part of 512 bytes is always there.
+    let described = unsafe { image.add(DESCRIBED).cast::<Described>().read_unaligned() };
+    let is_whole = described.magic1 == MAGIC1 && described.image_len as usize >= XSTATE_BV + 64;
+    is_whole.then_some(described)
 }
 
 /// Offset of [`Described`] in the image.
@@ -44,7 +60,7 @@ const DESCRIBED: usize = 464;
 /// `FP_XSTATE_MAGIC1`: the image has more than the legacy part, and is described.
 const MAGIC1: u32 = 0x4650_5853;
 /// Offset of `XSTATE_BV` in the image: which parts are not in their initial state.
-const XSTATE_BV: usize = 512;
+pub(super) const XSTATE_BV: usize = 512;
 /// The parts that are not the guest's: protection keys belong to the thread.
 const NOT_OURS: u64 = 1 << 9;
 /// Tile registers: no guest code uses them, and their 8 KiB are not kept.
@@ -126,16 +142,12 @@ impl Captured {
         // SAFETY: the caller's promise.
         let mcontext = unsafe { &mut (*context).uc_mcontext };
         let image: *mut u8 = mcontext.fpregs.cast();
-        if image.is_null() {
+        // SAFETY: the caller's promise.
+        let Some(described) = (unsafe { described(image) }) else {
             return false;
-        }
-        // SAFETY: the legacy part of 512 bytes is always there.
-        let described = unsafe { image.add(DESCRIBED).cast::<Described>().read_unaligned() };
+        };
         let len = described.image_len as usize;
-        if described.magic1 != MAGIC1
-            || len < XSTATE_BV + 64
-            || len > self.image.len() * size_of::<Block>()
-        {
+        if len > self.image.len() * size_of::<Block>() {
             return false;
         }
         // SAFETY: the kernel says that the image has so many bytes; `XSTATE_BV` is among them.
@@ -186,86 +198,121 @@ fn image_capacity() -> usize {
     (leaf.ebx as usize).max(XSTATE_BV + 64)
 }
 
-/// Lets a captured guest go on. Returns as `enter` does, from the frame that it makes itself; at once, and
-/// with 1, if an interrupt is there. The guest is as it was captured then, and can go on later.
-///
-/// # Safety
-///
-/// - `registers` is of a [`Captured`] that has been taken from a guest of the store of `control`, and whose
-///   stack nothing has run on since.
-/// - An `Activation` for that stack is published on this thread.
-#[unsafe(naked)]
-pub(crate) unsafe extern "C" fn go_on(control: *const Control, registers: usize) -> u64 {
-    // In: rdi control, rsi registers; the signal handler sends a thread back to `go_on_again` with the same.
-    naked_asm!(
-        "push rbp",
-        "mov rbp, rsp",
-        "push rbx",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
-        "push qword ptr [rdi + {host_sp}]",
-        "mov [rdi + {host_sp}], rsp",
-        "mov dword ptr [rdi + {place}], {in_guest}",
-        mark!("go_on_again"),
-        "cmp dword ptr [rdi + {interrupt}], 0",
-        "jne 2f",
-        "mov eax, ss",
-        "push rax",
-        "push qword ptr [rsi + {greg} + 8 * 15]",
-        "push qword ptr [rsi + {flags}]",
-        "mov eax, cs",
-        "push rax",
-        "push qword ptr [rsi + {greg} + 8 * 16]",
-        "mov eax, [rsi + {features}]",
-        "mov edx, [rsi + {features} + 4]",
-        "mov rcx, [rsi + {image}]",
-        "xrstor64 [rcx]",
-        "mov r8, [rsi + {greg}]",
-        "mov r9, [rsi + {greg} + 8]",
-        "mov r10, [rsi + {greg} + 8 * 2]",
-        "mov r11, [rsi + {greg} + 8 * 3]",
-        "mov r12, [rsi + {greg} + 8 * 4]",
-        "mov r13, [rsi + {greg} + 8 * 5]",
-        "mov r14, [rsi + {greg} + 8 * 6]",
-        "mov r15, [rsi + {greg} + 8 * 7]",
-        "mov rdi, [rsi + {greg} + 8 * 8]",
-        "mov rbp, [rsi + {greg} + 8 * 10]",
-        "mov rbx, [rsi + {greg} + 8 * 11]",
-        "mov rdx, [rsi + {greg} + 8 * 12]",
-        "mov rax, [rsi + {greg} + 8 * 13]",
-        "mov rcx, [rsi + {greg} + 8 * 14]",
-        "mov rsi, [rsi + {greg} + 8 * 9]",
-        "iretq",
-        mark!("go_on_gone"),
-        "2:",
-        "mov rbx, rdi",
-        "mov eax, 1",
-        "jmp {leave}",
-        mark!("go_on_end"),
-        host_sp = const offset_of!(VMRuntimeLimits, host_sp),
-        interrupt = const offset_of!(VMRuntimeLimits, interrupt),
-        place = const offset_of!(Control, place),
-        in_guest = const phase::GUEST,
-        greg = const offset_of!(Registers, gregs),
-        flags = const offset_of!(Registers, flags),
-        features = const offset_of!(Registers, features),
-        image = const offset_of!(Registers, image),
-        leave = sym leave,
-    )
+/// Defines a way to a captured guest.
+macro_rules! go_on {
+    (
+        $(#[$attr:meta])* $name:ident, $label:literal, $leave:ident,
+        frame: [$($frame:literal)?], save: [$($save:literal)?], keys: [$($keys:literal)?], $($operand:tt)*
+    ) => {
+        $(#[$attr])*
+        #[unsafe(naked)]
+        pub(crate) unsafe extern "C" fn $name(control: *const Control, registers: usize) -> u64 {
+            // In: rdi control, rsi registers; the signal handler sends a thread back to `go_on_again` with the same.
+            naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "push rbx",
+                "push r12",
+                "push r13",
+                "push r14",
+                "push r15",
+                $($frame,)?
+                "push qword ptr [rdi + {host_sp}]",
+                "mov [rdi + {host_sp}], rsp",
+                $($save,)?
+                "mov dword ptr [rdi + {place}], {in_guest}",
+                mark!($label, "_again"),
+                "cmp dword ptr [rdi + {interrupt}], 0",
+                "jne 2f",
+                "mov eax, ss",
+                "push rax",
+                "push qword ptr [rsi + {greg} + 8 * 15]",
+                "push qword ptr [rsi + {flags}]",
+                "mov eax, cs",
+                "push rax",
+                "push qword ptr [rsi + {greg} + 8 * 16]",
+                "mov eax, [rsi + {features}]",
+                "mov edx, [rsi + {features} + 4]",
+                "mov rcx, [rsi + {image}]",
+                "xrstor64 [rcx]",
+                $($keys,)?
+                "mov r8, [rsi + {greg}]",
+                "mov r9, [rsi + {greg} + 8]",
+                "mov r10, [rsi + {greg} + 8 * 2]",
+                "mov r11, [rsi + {greg} + 8 * 3]",
+                "mov r12, [rsi + {greg} + 8 * 4]",
+                "mov r13, [rsi + {greg} + 8 * 5]",
+                "mov r14, [rsi + {greg} + 8 * 6]",
+                "mov r15, [rsi + {greg} + 8 * 7]",
+                "mov rdi, [rsi + {greg} + 8 * 8]",
+                "mov rbp, [rsi + {greg} + 8 * 10]",
+                "mov rbx, [rsi + {greg} + 8 * 11]",
+                "mov rdx, [rsi + {greg} + 8 * 12]",
+                "mov rax, [rsi + {greg} + 8 * 13]",
+                "mov rcx, [rsi + {greg} + 8 * 14]",
+                "mov rsi, [rsi + {greg} + 8 * 9]",
+                "iretq",
+                mark!($label, "_gone"),
+                "2:",
+                "mov rbx, rdi",
+                "mov eax, 1",
+                "jmp {leave}",
+                mark!($label, "_end"),
+                host_sp = const offset_of!(VMRuntimeLimits, host_sp),
+                interrupt = const offset_of!(VMRuntimeLimits, interrupt),
+                place = const offset_of!(Control, place),
+                in_guest = const phase::GUEST,
+                greg = const offset_of!(Registers, gregs),
+                flags = const offset_of!(Registers, flags),
+                features = const offset_of!(Registers, features),
+                image = const offset_of!(Registers, image),
+                leave = sym $leave,
+                $($operand)*
+            )
+        }
+    };
+}
+
+go_on! {
+    /// Lets a captured guest go on. Returns as `enter` does, from the frame that it makes itself; at once, and
+    /// with 1, if an interrupt is there. The guest is as it was captured then, and can go on later.
+    ///
+    /// # Safety
+    ///
+    /// - `registers` is of a [`Captured`] that has been taken from a guest of the store of `control`, and whose
+    ///   stack nothing has run on since.
+    /// - An `Activation` for that stack is published on this thread.
+    go_on, "go_on", leave, frame: [], save: [], keys: [],
+}
+
+go_on! {
+    /// As [`go_on`], for a guest whose pages have a key. The register of keys is not of the image: it is the
+    /// guest's, on whatever thread it goes on.
+    ///
+    /// # Safety
+    ///
+    /// As [`go_on`], of a guest that was entered by a keyed way.
+    go_on_keyed, "go_on_keyed", leave_keyed,
+    frame: ["sub rsp, 8
+        push qword ptr [rdi + {host_keys}]"],
+    save: ["xor ecx, ecx
+        rdpkru
+        and eax, [rdi + {kept_keys}]
+        mov [rdi + {host_keys}], eax"],
+    keys: ["xor ecx, ecx
+        xor edx, edx
+        mov eax, [rdi + {guest_keys}]
+        wrpkru"],
+    host_keys = const offset_of!(Control, keys.host),
+    guest_keys = const offset_of!(Control, keys.guest),
+    kept_keys = const offset_of!(Control, keys.kept),
 }
 
 /// The address at which a thread between the test and the jump begins anew.
-pub(crate) fn again() -> usize {
-    let addr: usize;
-    // SAFETY: computes an address and touches nothing.
-    unsafe {
-        core::arch::asm!(
-            concat!("lea {}, [rip + ", super::places::symbol!("go_on_again"), "]"),
-            out(reg) addr,
-            options(pure, nomem, nostack, preserves_flags)
-        );
+pub(crate) fn again(keyed: bool) -> usize {
+    if keyed {
+        super::places::address!("go_on_keyed_again")
+    } else {
+        super::places::address!("go_on_again")
     }
-    addr
 }

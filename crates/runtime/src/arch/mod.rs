@@ -3,7 +3,7 @@
 //! An architecture gives `enter` (host to guest), `leave` (where a trap or a termination continues
 //! on the host's stack), `resume` (a parked guest goes on), `guest_to_host` (the one trampoline through which a guest calls the host),
 //! `capture` (a guest is stopped between any two instructions, and goes on there), `places` (what a pc in this
-//! room means) and `regs` (registers of an interrupted thread). Nothing else in the crate knows registers.
+//! room means), `pkru` (which protection keys a thread may use) and `regs` (registers of an interrupted thread). Nothing else in the crate knows registers.
 #![allow(unsafe_code, reason = "room R1, SAFETY.md")]
 
 #[cfg(target_arch = "x86_64")]
@@ -11,6 +11,8 @@ pub(crate) mod capture;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod float_mode;
 mod lines;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod pkru;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod places;
 #[cfg(target_arch = "x86_64")]
@@ -21,8 +23,11 @@ pub(crate) mod regs;
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{
-    Control, ParkedRegs, cpu_has, enter, leave, resume, stack_pointer, way_to_host,
+    Control, KeyRegs, ParkedRegs, cpu_has, enter, enter_keyed, keyed_way, resume, resume_keyed,
+    stack_pointer, way_out, way_to_host,
 };
+#[cfg(target_arch = "x86_64")]
+use x86_64::{leave, leave_keyed};
 
 /// Where a guest is: the low half of `Control::place`.
 pub(crate) mod phase {

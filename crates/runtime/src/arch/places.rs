@@ -51,7 +51,7 @@ macro_rules! address {
         // SAFETY: computes an address and touches nothing.
         unsafe {
             core::arch::asm!(
-                concat!("lea {}, [rip + ", symbol!($($name),+), "]"),
+                concat!("lea {}, [rip + ", $crate::arch::places::symbol!($($name),+), "]"),
                 out(reg) addr,
                 options(pure, nomem, nostack, preserves_flags)
             );
@@ -59,6 +59,7 @@ macro_rules! address {
         addr
     }};
 }
+pub(super) use address;
 
 /// What standing at a pc of this room means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,7 +105,14 @@ pub(crate) fn place(pc: usize) -> Option<Place> {
         "metered",
         "metered_pad",
         "resume",
-        "resume_pad"
+        "resume_pad",
+        "enter_keyed",
+        "call_keyed",
+        "call_keyed_pad",
+        "metered_keyed",
+        "metered_keyed_pad",
+        "resume_keyed",
+        "resume_keyed_pad"
     ];
     if let Some(found) = doors
         .iter()
@@ -125,7 +133,11 @@ pub(crate) fn place(pc: usize) -> Option<Place> {
             past: behind,
         });
     }
-    if (address!("go_on_again")..address!("go_on_gone")).contains(&pc) {
+    let going_on = [
+        address!("go_on_again")..address!("go_on_gone"),
+        address!("go_on_keyed_again")..address!("go_on_keyed_gone"),
+    ];
+    if going_on.iter().any(|range| range.contains(&pc)) {
         return Some(Place::GoingOn);
     }
     room()
@@ -135,15 +147,32 @@ pub(crate) fn place(pc: usize) -> Option<Place> {
 }
 
 /// The code of this room that runs on a guest's stack, or just before or after.
-fn room() -> [Range<usize>; 6] {
-    let [enter, leave, call, metered, resume] = super::x86_64::starts();
+fn room() -> [Range<usize>; 12] {
+    let [
+        enter,
+        enter_keyed,
+        leave,
+        leave_keyed,
+        call,
+        call_keyed,
+        metered,
+        metered_keyed,
+        resume,
+        resume_keyed,
+    ] = super::x86_64::starts();
     [
         enter..address!("enter_end"),
+        enter_keyed..address!("enter_keyed_end"),
         leave..address!("leave_end"),
+        leave_keyed..address!("leave_keyed_end"),
         call..address!("call_end"),
+        call_keyed..address!("call_keyed_end"),
         metered..address!("metered_end"),
+        metered_keyed..address!("metered_keyed_end"),
         resume..address!("resume_end"),
+        resume_keyed..address!("resume_keyed_end"),
         super::capture::go_on as *const () as usize..address!("go_on_end"),
+        super::capture::go_on_keyed as *const () as usize..address!("go_on_keyed_end"),
     ]
 }
 
@@ -165,24 +194,43 @@ pub(crate) enum Frame {
 /// What is on the guest's stack at the pc of a door.
 pub(crate) fn frame_at(pc: usize) -> Frame {
     let within = |open: usize, shut: usize| (open..shut).contains(&pc);
-    if within(address!("enter_open"), address!("enter_shut")) {
+    let entries = [
+        (address!("enter_open"), address!("enter_shut")),
+        (address!("enter_keyed_open"), address!("enter_keyed_shut")),
+    ];
+    if entries.into_iter().any(|(open, shut)| within(open, shut)) {
         return Frame::None;
     }
-    let pads = [
-        (address!("call_pad_open"), address!("call_pad_shut")),
-        (address!("metered_pad_open"), address!("metered_pad_shut")),
-        (address!("resume_pad_open"), address!("resume_pad_shut")),
-    ];
-    if pads.into_iter().any(|(open, shut)| within(open, shut)) {
+    macro_rules! pads {
+        ($($name:literal),+) => {
+            [$((address!($name, "_pad_open"), address!($name, "_pad_shut"))),+]
+        };
+    }
+    let mut pads = pads![
+        "call",
+        "metered",
+        "resume",
+        "call_keyed",
+        "metered_keyed",
+        "resume_keyed"
+    ]
+    .into_iter();
+    if pads.any(|(open, shut)| within(open, shut)) {
         return Frame::Pad;
     }
     // `ret` is the last instruction, one byte long, or a pop and a jump of five bytes.
-    let last = [address!("call_shut"), address!("metered_shut")];
-    let behind = address!("resume_shut");
-    if last.into_iter().any(|shut| pc + 1 == shut) || pc + 5 == behind {
+    let mut last = [
+        address!("call_shut"),
+        address!("metered_shut"),
+        address!("call_keyed_shut"),
+        address!("metered_keyed_shut"),
+    ]
+    .into_iter();
+    let behind = [address!("resume_shut"), address!("resume_keyed_shut")];
+    if last.any(|shut| pc + 1 == shut) || behind.contains(&(pc + 5)) {
         return Frame::Return;
     }
-    if pc + 3 == behind {
+    if behind.contains(&(pc + 3)) {
         return Frame::Returned;
     }
     Frame::Saved
@@ -218,10 +266,21 @@ mod tests {
             "metered",
             "metered_pad",
             "resume",
-            "resume_pad"
+            "resume_pad",
+            "enter_keyed",
+            "call_keyed",
+            "call_keyed_pad",
+            "metered_keyed",
+            "metered_keyed_pad",
+            "resume_keyed",
+            "resume_keyed_pad"
         );
         assert_eq!(place(address!("go_on_again")), Some(Place::GoingOn));
         assert_eq!(place(address!("go_on_gone")), Some(Place::Inside));
+        let keyed = address!("go_on_keyed_again");
+        assert_eq!(place(keyed), Some(Place::GoingOn));
+        let gone = address!("go_on_keyed_gone");
+        assert_eq!(place(gone), Some(Place::Inside));
         for range in room() {
             assert!(!range.is_empty() && range.len() < 512, "{range:?}");
             assert!(place(range.start).is_some() && place(range.end - 1).is_some());
@@ -236,13 +295,30 @@ mod tests {
         assert!(matches!(frame_at(address!("call_open")), Frame::Saved));
         assert!(matches!(frame_at(address!("call_shut") - 1), Frame::Return));
         assert!(matches!(frame_at(address!("call_shut") - 2), Frame::Saved));
-        let resume = address!("resume_shut");
-        assert!(matches!(frame_at(resume - 3), Frame::Returned));
-        assert!(matches!(frame_at(resume - 5), Frame::Return));
-        assert!(matches!(frame_at(resume - 6), Frame::Saved));
-        // SAFETY: reads code of this room: `pop rbp`, `pop r11`, `jmp r11`.
-        let end = unsafe { *((resume - 6) as *const [u8; 6]) };
-        assert_eq!(end, [0x5d, 0x41, 0x5b, 0x41, 0xff, 0xe3]);
+        assert!(matches!(
+            frame_at(address!("call_keyed_open")),
+            Frame::Saved
+        ));
+        assert!(matches!(
+            frame_at(address!("metered_keyed_shut") - 1),
+            Frame::Return
+        ));
+        assert!(matches!(
+            frame_at(address!("enter_keyed_open")),
+            Frame::None
+        ));
+        for resume in [address!("resume_shut"), address!("resume_keyed_shut")] {
+            assert!(matches!(frame_at(resume - 3), Frame::Returned));
+            assert!(matches!(frame_at(resume - 5), Frame::Return));
+            assert!(matches!(frame_at(resume - 6), Frame::Saved));
+            // SAFETY: reads code of this room: `pop rbp`, `pop r11`, `jmp r11`.
+            let end = unsafe { *((resume - 6) as *const [u8; 6]) };
+            assert_eq!(end, [0x5d, 0x41, 0x5b, 0x41, 0xff, 0xe3]);
+        }
+        assert!(matches!(
+            frame_at(address!("call_keyed_pad_open")),
+            Frame::Pad
+        ));
         assert!(matches!(frame_at(address!("metered_pad_open")), Frame::Pad));
     }
 }

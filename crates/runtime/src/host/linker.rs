@@ -17,7 +17,7 @@ use crate::host::tag::Tag;
 use crate::host::vmctx::Vmctx;
 use crate::instance::link;
 use crate::module::Module;
-use crate::program::{Imports, Program, host_func_ref};
+use crate::program::{ImportedFuncs, Imports, Program, host_func_ref};
 use crate::value::Val;
 use crate::vm::host_entry;
 
@@ -223,7 +223,7 @@ impl Linker {
         }
         let info = module.info();
         let mut imports = Imports {
-            refs: Box::default(),
+            refs: ImportedFuncs::default(),
             tags: Vec::new(),
             _hosts: Vec::new(),
             memories: Vec::new(),
@@ -239,7 +239,7 @@ impl Linker {
                 Given::Memory(memory) => imports.memories.push(memory.clone()),
             }
         }
-        imports.refs = refs.into_boxed_slice();
+        imports.refs = ImportedFuncs::new(refs);
         Program::new(module, imports)
     }
 

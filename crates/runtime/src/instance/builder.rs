@@ -202,7 +202,7 @@ fn new_store(
     limits: Limits,
     slot: Slot,
 ) -> Result<LiveStore, Error> {
-    let mut store = StoreBox::new(Store::new(region.engine(), limits));
+    let mut store = StoreBox::new(Store::with_key(region.engine(), limits, slot.key()));
     let memory = |shared| ImportedMemory::Host(OwnMemory::imported(shared));
     let imports = program.imports();
     let others = Others {

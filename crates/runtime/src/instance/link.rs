@@ -17,13 +17,13 @@ use crate::instance::memory::OwnMemory;
 use crate::instance::record::Record;
 use crate::instance::{Instance, Member};
 use crate::module::Module;
-use crate::program::{Imports, Program, host_func_ref};
+use crate::program::{ImportedFuncs, Imports, Program, host_func_ref};
 use crate::region::alloc::AllocStrategy;
 
 impl Instance {
     /// Instantiates another module inside this instance, and runs its start function. Its imports are
     /// looked up first among the members that have a name (see [`Instance::set_member_name`]), then in the
-    /// linker. It takes a slot of the same region.
+    /// linker. It takes a slot of the same region; where that has protection keys, it gets address space of its own.
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Instance {
         let imports = self.resolve(linker, module)?;
         // The slot wants the module's image; imports are kept apart.
         let none = Imports {
-            refs: Box::default(),
+            refs: ImportedFuncs::default(),
             tags: Vec::new(),
             _hosts: Vec::new(),
             memories: Vec::new(),
@@ -149,7 +149,7 @@ impl Instance {
             }
         }
         let funcs = Arc::new(Imports {
-            refs: funcs.into_boxed_slice(),
+            refs: ImportedFuncs::new(funcs),
             tags: Vec::new(),
             _hosts: hosts,
             memories: Vec::new(),

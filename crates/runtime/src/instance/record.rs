@@ -150,11 +150,17 @@ impl Record {
         );
         write(
             fields.imports,
-            self.imports.funcs.refs.as_ptr().expose_provenance(),
+            self.imports
+                .funcs
+                .refs
+                .of(self.store().keyed)
+                .as_ptr()
+                .expose_provenance(),
         );
         let counts_fuel = self.store().engine.tunables().counts_fuel();
-        write(fields.builtins, libcalls::table(counts_fuel));
-        write(fields.host_call, arch::way_to_host(counts_fuel));
+        let keyed = self.store().keyed;
+        write(fields.builtins, libcalls::table(counts_fuel, keyed));
+        write(fields.host_call, arch::way_to_host(counts_fuel, keyed));
         write(fields.instance, (&raw const *self).expose_provenance());
         write(
             fields.limits,
@@ -591,7 +597,7 @@ impl Record {
 
     /// The imported function with this host environment.
     pub(crate) fn import_of_env(&self, env: usize) -> Option<FuncIdx> {
-        let refs = &self.imports.funcs.refs;
+        let refs = self.imports.funcs.refs.of(self.store().keyed);
         let at = refs
             .iter()
             .position(|r| r.kind != KIND_GUEST && r.ctx == env)?;
@@ -600,7 +606,8 @@ impl Record {
 
     /// The `VMFuncRef` of an imported function.
     pub(crate) fn import(&self, func: FuncIdx) -> Option<VMFuncRef> {
-        self.imports.funcs.refs.get(func.index()).copied()
+        let refs = self.imports.funcs.refs.of(self.store().keyed);
+        refs.get(func.index()).copied()
     }
 
     /// A tag.
@@ -622,7 +629,8 @@ impl Record {
     pub(crate) fn func_ref(&self, func: FuncIdx) -> Option<FuncRefPtr> {
         let info = self.module.info();
         let Some(defined) = info.defined_func(func) else {
-            return FuncRefPtr::of_import(&self.imports.funcs, func.index());
+            let refs = self.imports.funcs.refs.of(self.store().keyed);
+            return FuncRefPtr::of_import(refs, func.index());
         };
         let refs = self.func_refs.get_or_init(Box::default);
         let mut refs = refs.borrow_mut();

@@ -25,6 +25,7 @@ use crate::region::limits::Limits;
 use crate::stack::Bounds;
 use crate::stop::fuel::Account;
 use crate::stop::parking::WaitHook;
+use crate::sys::keys::Key;
 use crate::value::{ExnRef, ExternRef, Func, FuncRefAddr, References, Val};
 use crate::vm::activation::Outcome;
 use crate::vm::limits::{Exit, LimitsCell};
@@ -86,6 +87,8 @@ pub(crate) struct Store {
     pub(crate) limits: Arc<LimitsCell>,
     /// Where the guest's state goes when it is suspended from outside.
     pub(crate) room: Room,
+    /// Whether pages of the guest have a protection key, and it is entered and left by the keyed ways.
+    pub(crate) keyed: bool,
     pub(crate) fuel: Account,
     pub(crate) engine: Engine,
     pub(crate) region_limits: Limits,
@@ -138,12 +141,18 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(engine: &Engine, limits_of_instance: Limits) -> Self {
+        Self::with_key(engine, limits_of_instance, None)
+    }
+
+    /// A store whose guest has its pages in a slot with this key.
+    pub(crate) fn with_key(engine: &Engine, limits_of_instance: Limits, key: Option<Key>) -> Self {
         let (fuel, count) = Account::unlimited();
-        let limits = Arc::new(LimitsCell::new());
+        let limits = Arc::new(key.map_or_else(LimitsCell::new, LimitsCell::keyed));
         limits.set_fuel(count);
         Self {
             limits,
             room: Room::none(),
+            keyed: key.is_some(),
             fuel,
             engine: engine.clone(),
             region_limits: limits_of_instance,
@@ -205,6 +214,7 @@ impl Store {
         let Self {
             limits,
             room: _,
+            keyed: _,
             fuel,
             engine: _,
             region_limits: _,

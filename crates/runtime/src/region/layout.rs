@@ -22,11 +22,21 @@
 //!
 //! The guard before slot 0 keeps what lies below the first context as far away as between slots: a
 //! wrong negative offset of up to 2 GiB finds no neighbour (I-6).
+//!
+//! Slots with protection keys lie closer, so that what a guest can reach holds slots of other keys, and the next one
+//! of its own key is as far away as without keys (I-82); what the last guest can reach is reserved, too:
+//!
+//! ```text
+//!  region: | guard | slot 0, key 1 | slot 1, key 2 | ... | slot n, key 1 | ... | guard |
+//!                          |------------- reach of slot 0 -------------|
+//! ```
 
 use selvedge_artifact::tunables::Tunables;
 
 use crate::error::Error;
 use crate::region::limits::Limits;
+use crate::sys::keys::Key;
+use crate::sys::mmap::Stripes;
 use crate::sys::page::{PageLen, page_len};
 
 /// Rounds a length up to whole pages; saturates.
@@ -75,7 +85,9 @@ pub(crate) struct Layout {
     context_len: usize,
     /// Slots.
     slots: u32,
-    /// Bytes behind the last slot, by which all may be moved up so that memories begin where they should.
+    /// Bytes behind the last slot that its guest can reach.
+    back_guard_len: usize,
+    /// Bytes behind that, by which all slots may be moved up so that memories begin where they should.
     slack: usize,
     /// If a memory begins right behind its context: what its address is a multiple of.
     packed: Option<usize>,
@@ -85,13 +97,27 @@ pub(crate) struct Layout {
 pub(crate) const MIN_ALIGNMENT: usize = 64;
 
 impl Layout {
-    /// Lays out a region whose memories are to begin on a grid, which is one of pages unless the region is dense.
+    /// As [`Layout::with_keys`], for slots without.
+    #[cfg(test)]
     pub(crate) fn new(
         slots: u32,
         limits: &Limits,
         tunables: &Tunables,
         grid: Grid,
         dense: bool,
+    ) -> Result<Self, Error> {
+        Self::with_keys(slots, limits, tunables, grid, dense, 1)
+    }
+
+    /// Lays out a region whose memories are to begin on a grid, which is one of pages unless the region is dense, and
+    /// whose slots have so many protection keys in turn: none and one are the same here.
+    pub(crate) fn with_keys(
+        slots: u32,
+        limits: &Limits,
+        tunables: &Tunables,
+        grid: Grid,
+        dense: bool,
+        keys: usize,
     ) -> Result<Self, Error> {
         let too_large =
             || Error::InvalidLimits(format!("{slots} slots need more than the address space"));
@@ -136,16 +162,25 @@ impl Layout {
             None => Some(limits.context_len),
         };
         let context_len = context_len.ok_or_else(too_large)?;
-        let stride = context_len
+        // From a slot to the next one that its guest must not find where it can reach.
+        let apart = context_len
             .checked_add(reservation)
             .and_then(|len| len.checked_add(guard))
-            .and_then(|len| len.checked_next_multiple_of(unit))
             .ok_or_else(too_large)?;
+        let len = if keys > 1 {
+            let memory = usize::try_from(limits.memory_len).map_err(|_| too_large())?;
+            let own = context_len.checked_add(round_up_to_page(memory));
+            own.ok_or_else(too_large)?.max(apart.div_ceil(keys))
+        } else {
+            apart
+        };
+        let stride = len.checked_next_multiple_of(unit).ok_or_else(too_large)?;
         let layout = Self {
             front_guard_len: guard,
             stride,
             context_len,
             slots,
+            back_guard_len: apart.saturating_sub(stride).next_multiple_of(page_len()),
             // Where the reservation begins is a multiple of pages only.
             slack: grid.step.saturating_sub(page_len()),
             packed,
@@ -158,6 +193,7 @@ impl Layout {
         self.stride
             .checked_mul(self.slots as usize)?
             .checked_add(self.front_guard_len)?
+            .checked_add(self.back_guard_len)?
             .checked_add(self.slack)?
             .checked_next_multiple_of(page_len())
     }
@@ -175,6 +211,15 @@ impl Layout {
         self.front_guard_len += up;
         self.slack -= up;
         self
+    }
+
+    /// Which parts of the reservation have which of some keys, one at least.
+    pub(crate) fn stripes(&self, keys: Vec<Key>) -> Stripes {
+        Stripes {
+            first: self.front_guard_len,
+            stride: self.stride,
+            keys,
+        }
     }
 
     /// Bytes of the whole reservation.
@@ -378,5 +423,59 @@ mod tests {
             ..tunables
         };
         assert!(Layout::new(1, &limits, &small, Grid::of(4096, false), false).is_err());
+    }
+
+    #[test]
+    fn within_reach_of_a_guest_no_other_slot_has_its_key() {
+        let reservation = 4usize << 30;
+        let guard = 2usize << 30;
+        for keys in [1usize, 2, 3, 7, 15] {
+            for memory_len in [0u64, 1 << 16, 100_000, 300 << 20, 1 << 30, 4 << 30] {
+                for alignment in [4096, 1 << 21] {
+                    let limits = Limits {
+                        memory_len,
+                        ..Limits::default()
+                    };
+                    let tunables = Tunables::default();
+                    let slots = 40;
+                    let grid = Grid::of(alignment, false);
+                    let layout =
+                        Layout::with_keys(slots, &limits, &tunables, grid, false, keys).unwrap();
+                    let whole = Layout::new(slots, &limits, &tunables, grid, false).unwrap();
+                    assert!(
+                        layout.stride <= whole.stride && layout.total_len() <= whole.total_len()
+                    );
+                    let stripes = layout.stripes((1..=keys as u32).map(Key::numbered).collect());
+                    let memory_len = round_up_to_page(memory_len as usize);
+                    for slot in 0..slots {
+                        let vmctx = layout.vmctx(slot, 0);
+                        let reach = vmctx - guard..vmctx + reservation + guard;
+                        assert!(reach.end <= layout.total_len(), "{keys} {memory_len}");
+                        let own = layout.context(slot)..vmctx + memory_len;
+                        let key = stripes.key(own.start, own.len());
+                        assert_eq!(key, Some(Key::numbered(slot % keys as u32 + 1)));
+                        for other in (0..slots).filter(|&other| other != slot) {
+                            let start = layout.context(other);
+                            let end = layout.vmctx(other, 0) + memory_len;
+                            assert!(end <= own.start || start >= own.end, "slots lie apart");
+                            if slot % keys as u32 == other % keys as u32 {
+                                assert!(
+                                    end <= reach.start || start >= reach.end,
+                                    "{keys} {memory_len}"
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let small = Limits {
+            memory_len: 64 << 20,
+            ..Limits::default()
+        };
+        let pages = Grid::of(4096, false);
+        let many = Layout::with_keys(100, &small, &Tunables::default(), pages, false, 15).unwrap();
+        let few = Layout::new(100, &small, &Tunables::default(), pages, false).unwrap();
+        assert_eq!(few.stride.div_ceil(many.stride), 15);
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct RegionInner {
     limits: Limits,
     options: RegionOptions,
     capacity: u32,
+    /// Protection keys that slots have in turn.
+    stripes: u32,
     /// Instances that waited for a slot.
     waited: AtomicU64,
     /// Instances that were made outside.
@@ -85,7 +87,8 @@ impl Region {
     ///
     /// # Errors
     ///
-    /// As [`Region::new`]; [`Error::InvalidArgument`] for an alignment that is no power of two.
+    /// As [`Region::new`]; [`Error::InvalidArgument`] for an alignment that is no power of two, and for dense slots with
+    /// protection keys; [`Error::Unsupported`] if there are no protection keys.
     pub fn with_options(
         engine: &Engine,
         slots: u32,
@@ -94,11 +97,17 @@ impl Region {
     ) -> Result<Self, Error> {
         let limits = limits.checked(options.context_unit())?;
         let grid = Grid::of(options.checked_alignment()?, options.dense);
-        let layout = Layout::new(slots, &limits, engine.tunables(), grid, options.dense)?;
-        let space = Reservation::reserve(layout.total_len()).map_err(Error::system(
+        let keys = options.keys()?;
+        let (tunables, dense) = (engine.tunables(), options.dense);
+        let layout = Layout::with_keys(slots, &limits, tunables, grid, dense, keys.len())?;
+        let mut space = Reservation::reserve(layout.total_len()).map_err(Error::system(
             "reserve address space for the region; try fewer slots",
         ))?;
         let layout = layout.aligned(space.addr(), grid);
+        let stripes = keys.len() as u32;
+        if stripes > 0 {
+            space.stripe(layout.stripes(keys));
+        }
         let contexts = if options.dense {
             // One mapping for all: the kernel bounds how many there are.
             space
@@ -120,6 +129,7 @@ impl Region {
             engine: engine.clone(),
             limits,
             options: *options,
+            stripes,
             capacity: slots,
             waited: AtomicU64::new(0),
             outside: AtomicU64::new(0),
@@ -152,6 +162,12 @@ impl Region {
     /// Slots in all.
     pub fn capacity(&self) -> u32 {
         self.inner.capacity
+    }
+
+    /// Protection keys that its slots have in turn: no more than it was asked for, and 0 without
+    /// [`RegionOptions::protection_keys`].
+    pub fn protection_keys(&self) -> u32 {
+        self.inner.stripes
     }
 
     /// Slots that are free. Other threads may take and give back some meanwhile.
@@ -242,6 +258,13 @@ impl Region {
         program: &Program,
         strategy: &AllocStrategy,
     ) -> Result<Slot, Error> {
+        if self.inner.stripes > 0 {
+            // A guest has one key, and within its reach is one slot that has it.
+            return match self.outside(program)? {
+                Taken::Slot(slot) => Ok(slot),
+                Taken::Husk(husk) => husk.into_slot(),
+            };
+        }
         match self.take(program, strategy, |_| false)? {
             Taken::Slot(slot) => Ok(slot),
             Taken::Husk(husk) => husk.into_slot(),
@@ -275,8 +298,14 @@ impl Region {
     #[cold]
     fn take_outside(&self, program: &Program) -> Result<Taken, Error> {
         self.inner.outside.fetch_add(1, Ordering::Relaxed);
+        self.outside(program)
+    }
+
+    /// A slot in a region of its own, with guards around it.
+    fn outside(&self, program: &Program) -> Result<Taken, Error> {
         let options = RegionOptions {
             when_full: WhenFull::Fail,
+            protection_keys: 0,
             ..self.inner.options
         };
         let outside = Self::with_options(&self.inner.engine, 1, &self.inner.limits, &options)?;

@@ -15,6 +15,7 @@ use crate::region::layout::round_up_to_page;
 use crate::region::metrics::SlotCounts;
 use crate::region::reset::Kind;
 use crate::region::{Region, RegionInner};
+use crate::sys::keys::Key;
 use crate::vm::pages::{self, InitialPages};
 
 /// A slot while it is not in use.
@@ -146,6 +147,13 @@ impl Slot {
     fn memory_offset(&self) -> usize {
         let layout = &self.region().layout;
         layout.vmctx(self.state.index, self.state.context_len)
+    }
+
+    /// The protection key of all that its guest can reach of it, in a region that has keys.
+    pub(crate) fn key(&self) -> Option<Key> {
+        let RegionInner { space, layout, .. } = self.region();
+        let key = space.key(layout.context(self.state.index), layout.context_len());
+        key.ok().flatten()
     }
 
     /// The end of the context in the host's writable mapping: what `vmctx` is to the guest.

@@ -22,6 +22,7 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
+use super::keys::{self, Key};
 use super::page::page_len;
 
 /// A range of address space that belongs to us until this value is dropped.
@@ -32,6 +33,28 @@ use super::page::page_len;
 pub(crate) struct Reservation {
     base: NonNull<u8>,
     len: usize,
+    stripes: Option<Stripes>,
+}
+
+/// Parts of a range, all of one length and side by side, that have protection keys in turn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Stripes {
+    /// Offset of the first part.
+    pub(crate) first: usize,
+    /// Bytes of each.
+    pub(crate) stride: usize,
+    /// The keys, one at least.
+    pub(crate) keys: Vec<Key>,
+}
+
+impl Stripes {
+    /// The key of `len` bytes at an offset, if they lie in one part.
+    pub(crate) fn key(&self, offset: usize, len: usize) -> Option<Key> {
+        let at = offset.checked_sub(self.first)?;
+        let number = at / self.stride;
+        let fits = at % self.stride + len <= self.stride;
+        fits.then(|| self.keys[number % self.keys.len()])
+    }
 }
 
 // SAFETY: I-1. The value is the only owner of its range, and a range of address space belongs to
@@ -55,7 +78,29 @@ impl Reservation {
         let base = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), flags) }?;
         let base = NonNull::new(base.cast::<u8>())
             .ok_or_else(|| io::Error::other("the kernel mapped a range at address 0"))?;
-        Ok(Self { base, len })
+        Ok(Self {
+            base,
+            len,
+            stripes: None,
+        })
+    }
+
+    /// Has every part that is made accessible from now on get the key of its stripe. Nothing is accessible yet.
+    pub(crate) fn stripe(&mut self, stripes: Stripes) {
+        self.stripes = Some(stripes);
+    }
+
+    /// The key that a part is to have; `None` without stripes.
+    pub(crate) fn key(&self, offset: usize, len: usize) -> io::Result<Option<Key>> {
+        let Some(stripes) = &self.stripes else {
+            return Ok(None);
+        };
+        let key = stripes.key(offset, len).ok_or_else(|| {
+            invalid(format!(
+                "part at {offset:#x} of {len:#x} bytes does not lie in one stripe"
+            ))
+        })?;
+        Ok(Some(key))
     }
 
     /// The lowest byte of the range. Whether it can be dereferenced depends on what was mapped
@@ -220,9 +265,13 @@ impl Reservation {
         let Some(start) = self.part(offset, len)? else {
             return Ok(());
         };
-        // SAFETY: the part lies in our own range, of which nobody holds a reference (see the top of
-        // this file).
-        unsafe { mm::mprotect(start, len, rights) }?;
+        match self.key(offset, len)? {
+            // SAFETY: the part lies in our own range, of which nobody holds a reference (see the top of
+            // this file).
+            None => unsafe { mm::mprotect(start, len, rights) }?,
+            // SAFETY: as above.
+            Some(key) => unsafe { keys::protect(start, len, rights, key) }?,
+        }
         Ok(())
     }
 
@@ -231,10 +280,12 @@ impl Reservation {
             return Ok(());
         };
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
-        // SAFETY: MAP_FIXED replaces pages of our own range only, of which nobody holds a
-        // reference.
-        unsafe { mm::mmap_anonymous(start, len, prot, flags) }?;
-        Ok(())
+        self.map_keyed(offset, len, prot, |prot| {
+            // SAFETY: MAP_FIXED replaces pages of our own range only, of which nobody holds a
+            // reference.
+            unsafe { mm::mmap_anonymous(start, len, prot, flags) }?;
+            Ok(())
+        })
     }
 
     fn map_file(
@@ -255,10 +306,29 @@ impl Reservation {
             return Ok(());
         };
         let flags = sharing | MapFlags::NORESERVE | MapFlags::FIXED;
-        // SAFETY: MAP_FIXED replaces pages of our own range only, of which nobody holds a
-        // reference.
-        unsafe { mm::mmap(start, len, prot, flags, file, file_offset) }?;
-        Ok(())
+        self.map_keyed(offset, len, prot, |prot| {
+            // SAFETY: MAP_FIXED replaces pages of our own range only, of which nobody holds a
+            // reference.
+            unsafe { mm::mmap(start, len, prot, flags, &file, file_offset) }?;
+            Ok(())
+        })
+    }
+
+    /// Makes a new mapping. Such a one has key 0, whatever was there before, so in a stripe it is made without any
+    /// access, and gets rights and key by one call: at no time can a neighbour reach it.
+    fn map_keyed(
+        &self,
+        offset: usize,
+        len: usize,
+        prot: ProtFlags,
+        map: impl FnOnce(ProtFlags) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.stripes.is_none() || prot.is_empty() {
+            return map(prot);
+        }
+        self.key(offset, len)?;
+        map(ProtFlags::empty())?;
+        self.protect(offset, len, MprotectFlags::from_bits_retain(prot.bits()))
     }
 
     /// The start of a part, once it is known to lie inside and on page boundaries; `None` for an

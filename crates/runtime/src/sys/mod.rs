@@ -10,6 +10,7 @@
 //! of_process  values of which a forked child has its own
 //! page      lengths in whole pages
 //! mmap      ranges of address space that are owned and cut up
+//! keys      protection keys of the process, and pages that have one
 //! memfd     files in memory, sealed so that nobody can shrink them under a mapping
 //! pagemap   which pages of a range were written
 //! signal    the process-wide handler: install, chain, remove
@@ -20,6 +21,7 @@
 #[cfg(test)]
 pub(crate) mod fork;
 pub(crate) mod interrupt;
+pub(crate) mod keys;
 pub(crate) mod local;
 pub(crate) mod memfd;
 pub(crate) mod mmap;

@@ -15,6 +15,8 @@ use selvedge_artifact::vmfields::{VMCONTEXT_MAGIC, vm_context_header};
 use selvedge_artifact::vmoffsets::VMOffsets;
 use selvedge_artifact::with_vm_structs;
 
+use crate::sys::keys;
+
 macro_rules! rust_type {
     (ptr) => {
         usize
@@ -93,6 +95,7 @@ impl ArraySlot {
     allow(dead_code, reason = "asked in debug builds")
 )]
 pub(crate) unsafe fn is_context(vmctx: usize) -> bool {
+    keys::open();
     let magic = VMOffsets::header(vm_context_header::OFFSETS.magic);
     let magic = ptr::with_exposed_provenance::<u64>(vmctx.wrapping_add_signed(magic as isize));
     // SAFETY: the caller's promise.

@@ -188,16 +188,15 @@ impl Entry {
         debug_assert!(unsafe { super::context::is_context(self.vmctx) });
         let left = activation.publish(|| {
             // SAFETY: the limits are the store's, which the context at `vmctx` names; trampoline and body
-            // belong together by the contract of `new`, the slots and the stack by that of this function.
+            // belong together by the contract of `new`, the slots and the stack by that of this function. A store is keyed
+            // if its limits were made for a key.
             let enter = || unsafe {
-                arch::enter(
-                    store.limits.as_ptr(),
-                    self.vmctx,
-                    self.trampoline,
-                    self.body,
-                    slots,
-                    guest_sp,
-                )
+                let (limits, vmctx) = (store.limits.as_ptr(), self.vmctx);
+                if store.keyed {
+                    arch::enter_keyed(limits, vmctx, self.trampoline, self.body, slots, guest_sp)
+                } else {
+                    arch::enter(limits, vmctx, self.trampoline, self.body, slots, guest_sp)
+                }
             };
             arch::float_mode::plain(enter)
         });

@@ -73,14 +73,17 @@ pub(crate) fn suspend(caller: &Record, suspended: Yield<u64>) {
     park(caller, Place::Register, suspended);
 }
 
-/// The arrays that contexts point to: of guests that count fuel, and of others.
-static TABLES: [LazyLock<Box<[VMFuncRef]>>; 2] = [
-    LazyLock::new(|| entries(false)),
-    LazyLock::new(|| entries(true)),
+/// The arrays that contexts point to: of guests that count fuel, and of others; each for guests whose pages have a key,
+/// and for others.
+static TABLES: [LazyLock<Box<[VMFuncRef]>>; 4] = [
+    LazyLock::new(|| entries(false, false)),
+    LazyLock::new(|| entries(true, false)),
+    LazyLock::new(|| entries(false, true)),
+    LazyLock::new(|| entries(true, true)),
 ];
 
-fn entries(counts_fuel: bool) -> Box<[VMFuncRef]> {
-    let call = arch::way_to_host(counts_fuel);
+fn entries(counts_fuel: bool, keyed: bool) -> Box<[VMFuncRef]> {
+    let call = arch::way_to_host(counts_fuel, keyed);
     bodies()
         .into_iter()
         .map(|body| VMFuncRef {
@@ -94,8 +97,8 @@ fn entries(counts_fuel: bool) -> Box<[VMFuncRef]> {
 }
 
 /// Address of the array of builtins.
-pub(crate) fn table(counts_fuel: bool) -> usize {
-    TABLES[usize::from(counts_fuel)]
+pub(crate) fn table(counts_fuel: bool, keyed: bool) -> usize {
+    TABLES[usize::from(counts_fuel) + 2 * usize::from(keyed)]
         .as_ptr()
         .expose_provenance()
 }

@@ -5,10 +5,11 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::context::VMRuntimeLimits;
-use crate::arch::{Control, ParkedRegs};
+use crate::arch::{Control, KeyRegs, ParkedRegs};
 use crate::stop::epochs::NEVER;
 use crate::stop::verdicts::Verdicts;
 use crate::stop::words::{FIRST_TICKET, Words};
+use crate::sys::keys::{self, Key};
 
 /// Request bit: leave the guest, the reason is in the store.
 pub(crate) const LEAVE: u32 = 1;
@@ -62,8 +63,16 @@ impl LimitsCell {
             place: AtomicU64::new(0),
             ticket: AtomicU64::new(FIRST_TICKET),
             thread: AtomicU32::new(0),
+            keys: KeyRegs::none(),
         };
         Self(UnsafeCell::new(control), Verdicts::default())
+    }
+
+    /// As [`LimitsCell::new`], of a guest whose pages have a key: that stays as it is.
+    pub(crate) fn keyed(key: Key) -> Self {
+        let mut limits = Self::new();
+        limits.0.get_mut().keys = KeyRegs::of(key.for_guest(), keys::not_ours());
+        limits
     }
 
     /// The words that other threads look at. Model checks have words of their own, which are not in here.

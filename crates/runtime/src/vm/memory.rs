@@ -7,6 +7,8 @@
 
 use core::cell::Cell;
 
+use crate::sys::keys;
+
 /// A memory of an instance, where it lies.
 #[derive(Debug)]
 pub(crate) struct GuestMemory {
@@ -57,6 +59,7 @@ impl GuestMemory {
 
     /// Borrows the bytes; `None` while they are borrowed mutably.
     pub(crate) fn borrow(&self) -> Option<Borrow<'_>> {
+        keys::open();
         let readers = self.borrows.get();
         let next = readers.checked_add(1).filter(|_| readers >= 0)?;
         self.borrows.set(next);
@@ -68,6 +71,7 @@ impl GuestMemory {
         if self.is_borrowed() {
             return None;
         }
+        keys::open();
         self.borrows.set(-1);
         Some(BorrowMut { memory: self })
     }

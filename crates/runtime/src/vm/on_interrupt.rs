@@ -76,7 +76,7 @@ fn interrupted(info: &SignalInfo, activation: &Activation) -> Action {
             pass(place)
         }
         Decision::Again => Action::Redirect(Regs {
-            pc: capture::again(),
+            pc: capture::again(store.keyed),
             sp: store.limits.host_sp(),
             arg0: store.limits.control().addr(),
             arg1: store.room.registers(),
@@ -139,7 +139,7 @@ pub(crate) fn out_of_fuel(info: &SignalInfo, activation: &Activation) -> Option<
 /// Has the thread leave the guest for the host's stack.
 pub(super) fn leave(info: &SignalInfo, activation: &Activation) -> Action {
     Action::Redirect(Regs {
-        pc: arch::leave as *const () as usize,
+        pc: arch::way_out(activation.store().keyed),
         // `leave` loads the host's stack pointer first and uses the stack only then.
         sp: info.sp,
         arg0: 0,

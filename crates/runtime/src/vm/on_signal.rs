@@ -10,12 +10,13 @@ use super::activation::{Activation, Ending, TrapRecord};
 use super::custom_handler;
 use super::on_interrupt::{self, at_stop, on_interrupt, out_of_fuel};
 use super::signal_handler::{SignalBehavior, SignalFacts};
+use crate::arch::places;
 use crate::code::registry;
 use crate::error::Error;
 use crate::fault::classify::{Decision, Facts, Kind, Place, classify};
 use crate::fault::fatal::Handlers;
-use crate::sys::mmap;
 use crate::sys::signal::{self, Action, SignalInfo};
+use crate::sys::{keys, mmap};
 
 /// Installs the handler, once a process.
 pub(crate) fn install() -> Result<(), Error> {
@@ -28,6 +29,11 @@ pub(crate) fn uninstall() -> Result<bool, Error> {
 }
 
 fn on_signal(info: &SignalInfo) -> Action {
+    // The kernel starts handlers without keys, and gives the thread back what it had when they return.
+    keys::open();
+    if is_host_without_key(info) {
+        return Action::Resume;
+    }
     if info.signum == signal::interrupt_signal() {
         return on_interrupt(info);
     }
@@ -48,6 +54,19 @@ fn on_signal(info: &SignalInfo) -> Action {
         _ => return Action::Forward,
     };
     Activation::with_current(|activation| decide(info, kind, activation)).unwrap_or(Action::Forward)
+}
+
+/// Whether host code has met a guest's page on a thread that could not use its key. Now it can (I-82).
+fn is_host_without_key(info: &SignalInfo) -> bool {
+    let is_refused = info.signum == libc::SIGSEGV && info.code == keys::REFUSED;
+    if !is_refused
+        || registry::lookup(info.pc, |_| ()).is_some()
+        || places::place(info.pc).is_some()
+    {
+        return false;
+    }
+    // SAFETY: both are what the kernel gave to the running handler.
+    unsafe { keys::open_for_host(info.info, info.context) }
 }
 
 fn decide(info: &SignalInfo, kind: Kind, activation: &Activation) -> Action {

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::arch;
 use crate::region::slot::Slot;
+use crate::sys::keys;
 use crate::sys::page::page_len;
 
 /// Pages that are gone over upwards, whatever the direction is: processors foresee that, across pages too.
@@ -29,6 +30,7 @@ pub(crate) struct InitialPages<'a> {
 impl<'a> InitialPages<'a> {
     /// The pages of a slot that nobody uses: its instance is gone, or does not run and has no view out.
     pub(crate) fn of(slot: &'a mut Slot) -> Self {
+        keys::open();
         Self {
             base: slot.vmctx(),
             len: slot.initial_len(),

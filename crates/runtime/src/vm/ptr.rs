@@ -19,12 +19,9 @@ impl FuncRefPtr {
         NonNull::new(raw as usize as *mut VMFuncRef).map(Self)
     }
 
-    /// Makes the pointer from an array that a record keeps as long as its store lives.
-    pub(crate) fn of_import(imports: &crate::program::Imports, index: usize) -> Option<Self> {
-        imports
-            .refs
-            .get(index)
-            .map(|place| Self(NonNull::from(place)))
+    /// Makes the pointer from the array of a program's imports, which a record keeps as long as its store lives.
+    pub(crate) fn of_import(refs: &[VMFuncRef], index: usize) -> Option<Self> {
+        refs.get(index).map(|place| Self(NonNull::from(place)))
     }
 
     /// Gives a `VMFuncRef` a place in an arena, which its record drops with the store.

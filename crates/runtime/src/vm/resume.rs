@@ -367,7 +367,14 @@ fn go_on_yielded(
         // SAFETY: the guest was left by the request of the host function that has just gone on; its stack
         // was kept as it was, entries since have put back what they changed. A failure of the host function
         // is a request, and then no result is looked at.
-        arch::float_mode::plain(|| unsafe { arch::resume(store.limits.control(), result) })
+        arch::float_mode::plain(|| unsafe {
+            let control = store.limits.control();
+            if store.keyed {
+                arch::resume_keyed(control, result)
+            } else {
+                arch::resume(control, result)
+            }
+        })
     })
 }
 
@@ -388,7 +395,12 @@ fn go_on_preempted(store: &Store, answer: &Answer) -> Result<Vec<Val>, Error> {
         // SAFETY: the guest was left by the signal handler, which has put its state there; its stack was kept as it
         // was.
         arch::float_mode::plain(|| unsafe {
-            capture::go_on(store.limits.control(), store.room.registers())
+            let (control, registers) = (store.limits.control(), store.room.registers());
+            if store.keyed {
+                capture::go_on_keyed(control, registers)
+            } else {
+                capture::go_on(control, registers)
+            }
         })
     })
 }
