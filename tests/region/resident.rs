@@ -20,29 +20,32 @@ const ADD: &str = "(global.set $g (i32.add (global.get $g) (i32.const 1))) (glob
 const GLOBAL: &str = "(global $g (mut i32) (i32.const 0))";
 const BOTH: &str = "(memory 1) (global $g (mut i32) (i32.const 0))";
 
+/// Bytes of heap, with what the allocator adds.
+const HEAP: usize = 1536;
+
 /// A page for the context, or two where the guest may write to a part of it; where contexts are packed, a page that has
 /// the beginning of the memory, too, or none.
 const KINDS: [Kind; 8] = [
-    kind("guarded, nothing", false, "", "(i32.const 1)", 4096 + 1280),
-    kind("guarded, globals", false, GLOBAL, ADD, 8192 + 1280),
+    kind("guarded, nothing", false, "", "(i32.const 1)", 4096 + HEAP),
+    kind("guarded, globals", false, GLOBAL, ADD, 8192 + HEAP),
     kind(
         "guarded, memory",
         false,
         "(memory 1)",
         "(i32.const 1)",
-        4096 + 1400,
+        4096 + HEAP,
     ),
-    kind("guarded, both", false, BOTH, ADD, 8192 + 1400),
-    kind("dense, nothing", true, "", "(i32.const 1)", 512 + 1280),
-    kind("dense, globals", true, GLOBAL, ADD, 512 + 1280),
+    kind("guarded, both", false, BOTH, ADD, 8192 + HEAP),
+    kind("dense, nothing", true, "", "(i32.const 1)", 512 + HEAP),
+    kind("dense, globals", true, GLOBAL, ADD, 512 + HEAP),
     kind(
         "dense, memory",
         true,
         "(memory 1)",
         "(i32.const 1)",
-        4096 + 1400,
+        4096 + HEAP,
     ),
-    kind("dense, both", true, BOTH, ADD, 4096 + 1400),
+    kind("dense, both", true, BOTH, ADD, 4096 + HEAP),
 ];
 
 const fn kind(
