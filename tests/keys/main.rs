@@ -1,5 +1,5 @@
 //! Regions whose slots have protection keys: what a guest can reach, on every way in and out, and which key every
-//! mapping has. `ci/keys.sh` runs all of it on an emulated processor that has keys.
+//! mapping has. `tests/keys/emulated.sh` runs all of it on an emulated processor that has keys.
 //!
 //! `unsafe` stands only in `register.rs`, which looks at the register of keys and forks.
 #![deny(unsafe_code)]
