@@ -29,10 +29,10 @@ fi
 cat >"$work/runs" <<'RUNS'
 keys 25
 selvedge_runtime 20 arch:: sys::keys sys::mmap region::layout vm::memory
-region 10 clean snapshots full
+region 8 clean full
 embed 120 calls contexts globals_tables heaps hostcalls linking memory recovery start states suspend --skip take_slots
-budgets 10 fuel
-proposals 15 exceptions --skip too_many
+budgets 8 fuel:: bounded::
+proposals 12 exceptions --skip too_many --skip make_room
 RUNS
 if [ $# -gt 0 ]; then
     grep -E "^($(IFS='|'; echo "$*")) " "$work/runs" >"$work/chosen"
@@ -93,7 +93,7 @@ echo "+ qemu-system-x86_64 -cpu max,-smap -accel tcg"
 # in user mode for one that the kernel must not read.
 timeout 1200 qemu-system-x86_64 -machine q35 -cpu max,-smap -accel tcg,thread=multi -smp 2 -m 3G -nographic -no-reboot \
     -nic none -kernel "$kernel" -initrd "$work/initramfs" \
-    -append "console=ttyS0 panic=-1 quiet no_timer_check" </dev/null 2>&1 | tr -d '\r' | sed -n '/^keys: runs/,$p' | tee "$work/log"
+    -append "console=ttyS0 panic=-1 quiet no_timer_check" </dev/null 2>&1 | sed -un 's|\r$||; /^keys: runs/,$p' | tee "$work/log"
 
 grep -q '^keys: all were run' "$work/log" || { echo "the machine did not come to its end" >&2; exit 1; }
 ! grep -q '^keys: failed\|^keys: the processor' "$work/log" || { echo "tests failed" >&2; exit 1; }

@@ -245,3 +245,38 @@ fn an_empty_file_is_an_empty_slice() {
 fn what_is_no_regular_file_is_not_mapped() {
     assert!(FileMap::map(&File::open("/").unwrap()).is_err());
 }
+
+#[test]
+fn a_part_has_the_key_of_its_stripe_and_lies_in_one() {
+    let page = page_len();
+    let mut range = Reservation::reserve(16 * page).unwrap();
+    assert_eq!(range.key(0, 16 * page).unwrap(), None);
+    let keys: Vec<Key> = (1..=3).map(Key::numbered).collect();
+    range.stripe(Stripes {
+        first: page,
+        stride: 3 * page,
+        keys: keys.clone(),
+    });
+    for (stripe, key) in keys.iter().cycle().take(5).enumerate() {
+        let start = page + stripe * 3 * page;
+        assert_eq!(range.key(start, 3 * page).unwrap(), Some(*key));
+        assert_eq!(range.key(start + 2 * page, page).unwrap(), Some(*key));
+        // Whatever would make a part accessible that is not of one stripe is refused before the kernel is asked.
+        let file = memfd::create("test", 4 * page as u64).unwrap();
+        let results = [
+            range.protect_read_write(start + page, 3 * page),
+            range.map_anonymous(start + page, 3 * page),
+            range.map_file_private(start + page, 3 * page, &file, 0, true),
+            range.map_file_shared(start + page, 3 * page, &file, 0, false),
+        ];
+        assert!(
+            results
+                .into_iter()
+                .all(|result| kind(result) == io::ErrorKind::InvalidInput)
+        );
+    }
+    assert_eq!(
+        kind(range.protect_read_write(0, page)),
+        io::ErrorKind::InvalidInput
+    );
+}
